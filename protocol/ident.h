@@ -1,0 +1,22 @@
+/* Names of clients and uploads. Nothing else may become a topic level, a folder or a certificate name. */
+#pragma once
+
+#include <stdbool.h>
+
+#define CLIENT_ID_MAX 64
+#define UPLOAD_ID_MAX 64
+#define CLIENT_ID_SIZE (CLIENT_ID_MAX + 1)
+#define UPLOAD_ID_SIZE (UPLOAD_ID_MAX + 1)
+#define FILE_PATH_MAX 4095 /* bytes of a path on a device */
+
+/* [A-Za-z0-9][A-Za-z0-9._-]{0,63}. Reserved names are valid here. */
+bool client_id_is_valid(const char *id);
+
+/* coordinator, receiver, operator: never a device's. */
+bool client_id_is_reserved(const char *id);
+
+/* [A-Za-z0-9_-]{1,64} */
+bool upload_id_is_valid(const char *id);
+
+/* A new UUIDv7 (RFC 9562 section 5.7): ids sort by the time of their making. */
+void upload_id_new(char out[static UPLOAD_ID_SIZE]);

@@ -1,0 +1,81 @@
+/* The JSON messages on MQTT. Parsing is strict: a message is taken whole or not at all. */
+#pragma once
+
+#include "common/cleanup.h"
+#include "protocol/digest.h"
+#include "protocol/ident.h"
+#include "protocol/problem.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MESSAGE_MAX 16384 /* bytes of a payload */
+#define TICKET_MAX 8192   /* bytes of a token */
+#define RECEIVER_NAME_SIZE 65
+
+typedef enum UploadState {
+    UPLOAD_QUEUED,   /* the coordinator's only: not yet answered by the agent */
+    UPLOAD_ACCEPTED, /* the job is on the agent's disk */
+    UPLOAD_RUNNING,
+    UPLOAD_DONE,      /* the agent's word for it; the coordinator waits for the receipt */
+    UPLOAD_COMPLETED, /* the coordinator's only: a valid receipt is there */
+    UPLOAD_FAILED,
+    UPLOAD_REJECTED, /* never started */
+    UPLOAD_CANCELLED,
+    UPLOAD_EXPIRED, /* the coordinator's only */
+} UploadState;
+
+const char *upload_state_name(UploadState state);
+bool upload_state_from_name(const char *name, UploadState *ret_state);
+
+/* cmd/upload. Zero and "" mean: not given. */
+typedef struct UploadCommand {
+    char path[FILE_PATH_MAX + 1];
+    uint64_t expires_unix_s;
+    uint64_t max_size_bytes;
+    uint64_t rate_bytes_per_s;
+    char receiver[RECEIVER_NAME_SIZE];
+    char ticket[TICKET_MAX];
+} UploadCommand;
+
+/* 0, or -1 and *problem says what is wrong. */
+int upload_command_parse(const void *payload, size_t size, UploadCommand *ret_command,
+                         Problem *problem) MUST_CHECK;
+/* The caller frees; NULL when out of memory. */
+char *upload_command_format(const UploadCommand *command);
+
+/* status */
+typedef struct UploadStatus {
+    UploadState state;
+    char path[FILE_PATH_MAX + 1];
+    bool has_size;
+    uint64_t size_bytes;
+    uint64_t sent_bytes;
+    bool has_sha256;
+    uint8_t sha256[SHA256_SIZE];
+    unsigned attempt;
+    int64_t at_unix_ms;
+    Problem problem; /* code ERROR_NONE: no "error" member */
+} UploadStatus;
+
+int upload_status_parse(const void *payload, size_t size, UploadStatus *ret_status) MUST_CHECK; /* 0 or -1 */
+char *upload_status_format(const UploadStatus *status);
+
+/* presence */
+#define LABELS_MAX 32
+typedef struct Presence {
+    bool online;
+    int64_t since_unix_ms;
+    char version[33];
+    unsigned active, queued;
+    cJSON *labels; /* an object of strings, or NULL; presence_free() frees it */
+} Presence;
+
+int presence_parse(const void *payload, size_t size, Presence *ret_presence) MUST_CHECK; /* 0 or -1 */
+char *presence_format(const Presence *presence);
+void presence_free(Presence *presence);
+
+/* receipt: the readable members are for people; only the signed "receipt" counts. */
+int receipt_message_parse(const void *payload, size_t size,
+                          char ret_token[static TICKET_MAX]) MUST_CHECK; /* 0 or -1 */

@@ -1,0 +1,168 @@
+#include "protocol/token.h"
+
+#include "common/json.h"
+#include "common/text.h"
+#include "protocol/jws.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+#define RECEIPT_TYP "beckon-receipt+jwt"
+#define TICKET_TYP "beckon-ticket+jwt"
+
+static const char *const scope_names[] = {[TICKET_UPLOAD] = "upload", [TICKET_DOWNLOAD] = "download"};
+
+const char *token_error_text(int error)
+{
+    switch (error) {
+    case TOKEN_E_INVALID:
+        return "it is not a valid token of this kind";
+    case TOKEN_E_SIGNATURE:
+        return "no key that is trusted here has signed it";
+    case TOKEN_E_EXPIRED:
+        return "it has expired";
+    default:
+        return error < 0 ? strerror(-error) : "it is valid";
+    }
+}
+
+/* Asked before signing too: what we sign, the other side can read. */
+static bool subject_is_valid(const char *client, const char *upload, const char *path)
+{
+    return client_id_is_valid(client) && upload_id_is_valid(upload) && path[0] != '\0' &&
+           text_is_utf8(path, strlen(path));
+}
+
+static bool get_text(const cJSON *object, const char *name, char *out, size_t size)
+{
+    return json_get_string(object, name, out, size) == JSON_OK;
+}
+
+static bool get_time(const cJSON *object, const char *name, int64_t *ret_unix_s)
+{
+    uint64_t value;
+    if (json_get_u64(object, name, &value) != JSON_OK)
+        return false;
+    *ret_unix_s = (int64_t)value;
+    return true;
+}
+
+/* Receipts */
+
+static bool add_file(cJSON *object, const Receipt *receipt)
+{
+    char hex[SHA256_HEX_SIZE];
+    text_hex(receipt->sha256, SHA256_SIZE, hex);
+    return cJSON_AddStringToObject(object, "path", receipt->path) &&
+           json_add_u64(object, "size", receipt->size_bytes) &&
+           cJSON_AddStringToObject(object, "sha256", hex);
+}
+
+int receipt_sign(const SigningKey *key, const Receipt *receipt, char **ret_token)
+{
+    if (!subject_is_valid(receipt->client, receipt->upload, receipt->path) || receipt->issued_unix_s < 0)
+        return -EINVAL;
+    cJSON *claims CLEANUP(json_delete) = cJSON_CreateObject();
+    if (!claims || !cJSON_AddStringToObject(claims, "iss", receipt->issuer) ||
+        !cJSON_AddStringToObject(claims, "sub", receipt->client) ||
+        !cJSON_AddStringToObject(claims, "jti", receipt->upload) || !add_file(claims, receipt) ||
+        !json_add_u64(claims, "iat", (uint64_t)receipt->issued_unix_s))
+        return -ENOMEM;
+    return jws_sign(key, RECEIPT_TYP, claims, ret_token);
+}
+
+int receipt_verify(const KeyRing *ring, const char *token, Receipt *ret_receipt)
+{
+    Receipt receipt;
+    char hex[SHA256_HEX_SIZE];
+    cJSON *claims CLEANUP(json_delete) = NULL;
+    int r = jws_verify(ring, RECEIPT_TYP, token, &claims);
+    if (r != 0)
+        return r;
+    if (!get_text(claims, "iss", receipt.issuer, sizeof(receipt.issuer)) ||
+        !get_text(claims, "sub", receipt.client, sizeof(receipt.client)) ||
+        !get_text(claims, "jti", receipt.upload, sizeof(receipt.upload)) ||
+        !get_text(claims, "path", receipt.path, sizeof(receipt.path)) ||
+        json_get_u64(claims, "size", &receipt.size_bytes) != JSON_OK ||
+        !get_text(claims, "sha256", hex, sizeof(hex)) || !text_unhex(hex, receipt.sha256, SHA256_SIZE) ||
+        !get_time(claims, "iat", &receipt.issued_unix_s) ||
+        !subject_is_valid(receipt.client, receipt.upload, receipt.path))
+        return TOKEN_E_INVALID;
+    *ret_receipt = receipt;
+    return 0;
+}
+
+char *receipt_message_format(const Receipt *receipt, const char *stored, int64_t at_unix_ms,
+                             const char *token)
+{
+    char at[TEXT_TIME_SIZE];
+    text_time(at_unix_ms, at);
+    cJSON *object CLEANUP(json_delete) = cJSON_CreateObject();
+    if (!object || !add_file(object, receipt) || !cJSON_AddStringToObject(object, "stored", stored) ||
+        !cJSON_AddStringToObject(object, "receiver", receipt->issuer) ||
+        !cJSON_AddStringToObject(object, "at", at) || !cJSON_AddStringToObject(object, "receipt", token))
+        return NULL;
+    return cJSON_PrintUnformatted(object);
+}
+
+/* Tickets */
+
+int ticket_sign(const SigningKey *key, const Ticket *ticket, char **ret_token)
+{
+    if (!subject_is_valid(ticket->client, ticket->upload, ticket->path) || ticket->issued_unix_s < 0 ||
+        ticket->expires_unix_s < 0)
+        return -EINVAL;
+    cJSON *claims CLEANUP(json_delete) = cJSON_CreateObject();
+    if (!claims || !cJSON_AddStringToObject(claims, "scope", scope_names[ticket->scope]) ||
+        !cJSON_AddStringToObject(claims, "aud", ticket->client) ||
+        !cJSON_AddStringToObject(claims, "jti", ticket->upload) ||
+        !cJSON_AddStringToObject(claims, "path", ticket->path) ||
+        (ticket->max_size_bytes > 0 && !json_add_u64(claims, "max_size", ticket->max_size_bytes)) ||
+        !json_add_u64(claims, "iat", (uint64_t)ticket->issued_unix_s) ||
+        !json_add_u64(claims, "exp", (uint64_t)ticket->expires_unix_s))
+        return -ENOMEM;
+    return jws_sign(key, TICKET_TYP, claims, ret_token);
+}
+
+static bool get_scope(const cJSON *claims, TicketScope *ret_scope)
+{
+    const char *name;
+    if (json_get_string_ref(claims, "scope", &name) != JSON_OK)
+        return false;
+    for (size_t i = 0; i < ARRAY_SIZE(scope_names); i++) {
+        if (strcmp(name, scope_names[i]) == 0) {
+            *ret_scope = (TicketScope)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* It may be missing, but not be 0 or null: that would turn "nothing" into "anything". */
+static bool get_max_size(const cJSON *claims, uint64_t *ret_bytes)
+{
+    *ret_bytes = 0;
+    return !cJSON_GetObjectItemCaseSensitive(claims, "max_size") ||
+           (json_get_u64(claims, "max_size", ret_bytes) == JSON_OK && *ret_bytes > 0);
+}
+
+int ticket_verify(const KeyRing *ring, const char *token, int64_t now_unix_s, Ticket *ret_ticket)
+{
+    Ticket ticket;
+    cJSON *claims CLEANUP(json_delete) = NULL;
+    int r = jws_verify(ring, TICKET_TYP, token, &claims);
+    if (r != 0)
+        return r;
+    if (!get_scope(claims, &ticket.scope) || !get_text(claims, "aud", ticket.client, sizeof(ticket.client)) ||
+        !get_text(claims, "jti", ticket.upload, sizeof(ticket.upload)) ||
+        !get_text(claims, "path", ticket.path, sizeof(ticket.path)) ||
+        !get_max_size(claims, &ticket.max_size_bytes) || !get_time(claims, "iat", &ticket.issued_unix_s) ||
+        !get_time(claims, "exp", &ticket.expires_unix_s) ||
+        !subject_is_valid(ticket.client, ticket.upload, ticket.path))
+        return TOKEN_E_INVALID;
+    if (now_unix_s >= ticket.expires_unix_s)
+        return TOKEN_E_EXPIRED;
+    *ret_ticket = ticket;
+    return 0;
+}
