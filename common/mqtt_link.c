@@ -1,0 +1,633 @@
+#include "common/mqtt_link.h"
+
+#include "common/backoff.h"
+#include "common/clock.h"
+#include "common/log.h"
+
+#include <errno.h>
+#include <mosquitto.h>
+#include <mqtt_protocol.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
+#define CONNECT_TIMEOUT_MS 10000 /* TCP; libmosquitto itself would wait for the kernel's two minutes */
+#define CONNACK_TIMEOUT_MS 15000 /* TLS handshake, CONNACK and SUBACK; libmosquitto would wait for ever */
+#define FLUSH_TIMEOUT_MS 1000    /* for what is queued when the link is freed */
+#define SESSION_EXPIRY_S (30U * 24 * 3600)
+#define RC_V5_UNSUPPORTED 132 /* reason code "unsupported protocol version" (MQTT 5 section 3.2.2.2) */
+#define RC_V3_UNSUPPORTED 1   /* the same in an MQTT 3.1.1 CONNACK (section 3.2.2.3) */
+#define INTERRUPT_SIGNAL SIGURG
+
+/* A message to be sent, then one waiting for its PUBACK. */
+typedef struct Outgoing {
+    struct Outgoing *next;
+    uint64_t tag;
+    int mid; /* libmosquitto's number for it, once it is sent */
+    bool retain;
+    char *topic;
+    size_t size;
+    char payload[];
+} Outgoing;
+
+typedef enum SessionState {
+    SESSION_CONNECTING,  /* CONNECT sent, or on its way */
+    SESSION_SUBSCRIBING, /* CONNACK is there, SUBACK is not */
+    SESSION_UP,
+    SESSION_FAILED, /* link->failure says why */
+} SessionState;
+
+struct MqttLink {
+    MqttLinkConfig config; /* its strings are copies */
+    int owner_fd;          /* the owner's end of the events */
+    int thread_fd;         /* the thread's end */
+    int wake_fd;           /* eventfd: something to send, or to stop */
+    pthread_t thread;
+
+    pthread_mutex_t mutex; /* over these four */
+    Outgoing *queue, **queue_end;
+    unsigned outstanding; /* queued and unacknowledged */
+    bool connected, stop;
+
+    /* the thread's own */
+    struct mosquitto *mosq;
+    Outgoing *inflight;
+    SessionState state;
+    bool use_v3;
+    Backoff backoff;
+    char failure[256];      /* of this session */
+    char last_failure[256]; /* logged last: the same again is not news */
+};
+
+/* On the socketpair: this header, the topic, the payload, in one packet. */
+typedef struct EventHeader {
+    uint64_t tag;
+    MqttEventType type;
+    bool retained;
+    uint16_t topic_size;
+    uint32_t payload_size;
+} EventHeader;
+
+static bool stopping(MqttLink *link)
+{
+    pthread_mutex_lock(&link->mutex);
+    bool stop = link->stop;
+    pthread_mutex_unlock(&link->mutex);
+    return stop;
+}
+
+/* Waits while the owner is behind: the broker then waits too, and nothing is dropped between us. */
+static void send_event(MqttLink *link, EventHeader header, const char *topic, const void *payload)
+{
+    struct iovec parts[] = {{&header, sizeof(header)},
+                            {(void *)(uintptr_t)topic, header.topic_size},
+                            {(void *)(uintptr_t)payload, header.payload_size}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = ARRAY_SIZE(parts)};
+
+    while (sendmsg(link->thread_fd, &message, MSG_NOSIGNAL) < 0 && !stopping(link)) {
+        struct pollfd room = {.fd = link->thread_fd, .events = POLLOUT};
+        if (errno != EAGAIN && errno != EINTR) {
+            log_error("an MQTT event is lost: %s", strerror(errno));
+            return;
+        }
+        (void)poll(&room, 1, 500);
+    }
+}
+
+int mqtt_link_next(MqttLink *link, MqttEvent *event)
+{
+    EventHeader header;
+    char body[MQTT_TOPIC_MAX + MQTT_PAYLOAD_MAX];
+    struct iovec parts[] = {{&header, sizeof(header)}, {body, sizeof(body)}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = ARRAY_SIZE(parts)};
+
+    if (recvmsg(link->owner_fd, &message, 0) < (ssize_t)sizeof(header))
+        return 0;
+    event->type = header.type;
+    event->tag = header.tag;
+    event->retained = header.retained;
+    event->payload_size = header.payload_size;
+    memcpy(event->topic, body, header.topic_size);
+    event->topic[header.topic_size] = '\0';
+    memcpy(event->payload, body + header.topic_size, header.payload_size);
+    event->payload[header.payload_size] = '\0';
+    return 1;
+}
+
+int mqtt_link_fd(const MqttLink *link)
+{
+    return link->owner_fd;
+}
+
+static void fail(MqttLink *link, const char *what, const char *why)
+{
+    if (link->state == SESSION_FAILED)
+        return; /* the first reason is the cause */
+    link->state = SESSION_FAILED;
+    (void)snprintf(link->failure, sizeof(link->failure), "%s%s%s", what, why ? ": " : "", why ? why : "");
+}
+
+/* libmosquitto tells details of TLS failures to its log only. */
+static void on_log(struct mosquitto *mosq, void *userdata, int level, const char *text)
+{
+    (void)mosq;
+    (void)userdata;
+    if (level == MOSQ_LOG_ERR || level == MOSQ_LOG_WARNING)
+        log_warn("MQTT: %s", text);
+}
+
+static void set_up(MqttLink *link)
+{
+    link->state = SESSION_UP;
+    backoff_reset(&link->backoff);
+    link->last_failure[0] = '\0';
+    pthread_mutex_lock(&link->mutex);
+    link->connected = true;
+    pthread_mutex_unlock(&link->mutex);
+    log_info("connected to the broker %s:%u (MQTT %s)", link->config.host, link->config.port,
+             link->use_v3 ? "3.1.1" : "5");
+    send_event(link, (EventHeader){.type = MQTT_EVENT_CONNECTED}, "", "");
+}
+
+static void on_connect(struct mosquitto *mosq, void *userdata, int rc, int flags,
+                       const mosquitto_property *properties)
+{
+    MqttLink *link = userdata;
+    (void)flags;
+    (void)properties;
+
+    if (rc == RC_V5_UNSUPPORTED || rc == RC_V3_UNSUPPORTED) {
+        link->use_v3 = !link->use_v3;
+        fail(link, "the broker speaks another version of MQTT", NULL);
+    } else if (rc != 0) {
+        fail(link, "the broker refuses us",
+             link->use_v3 ? mosquitto_connack_string(rc) : mosquitto_reason_string(rc));
+    } else if (link->config.subscription_count == 0) {
+        set_up(link);
+    } else {
+        int r =
+            mosquitto_subscribe_multiple(mosq, NULL, (int)link->config.subscription_count,
+                                         (char *const *)(uintptr_t)link->config.subscriptions, 1, 0, NULL);
+        link->state = SESSION_SUBSCRIBING;
+        if (r != MOSQ_ERR_SUCCESS)
+            fail(link, "can't subscribe", mosquitto_strerror(r));
+    }
+}
+
+static void on_subscribe(struct mosquitto *mosq, void *userdata, int mid, int count, const int *granted)
+{
+    MqttLink *link = userdata;
+    (void)mosq;
+    (void)mid;
+
+    for (int i = 0; i < count; i++)
+        if (granted[i] > 2) { /* 0x80 and above are refusals */
+            fail(link, "the broker's ACL refuses the subscription", link->config.subscriptions[i]);
+            return;
+        }
+    if (link->state == SESSION_SUBSCRIBING)
+        set_up(link);
+}
+
+static void on_disconnect(struct mosquitto *mosq, void *userdata, int rc)
+{
+    MqttLink *link = userdata;
+    (void)mosq;
+
+    /* Some brokers that speak only 3.1.1 just close when they see MQTT 5; trying both in turn costs nothing.
+     */
+    if (link->state == SESSION_CONNECTING && rc == MOSQ_ERR_CONN_LOST)
+        link->use_v3 = !link->use_v3;
+    fail(link, "the connection to the broker is lost", rc ? mosquitto_strerror(rc) : NULL);
+}
+
+static void on_message(struct mosquitto *mosq, void *userdata, const struct mosquitto_message *message)
+{
+    MqttLink *link = userdata;
+    size_t topic_size = strlen(message->topic);
+    (void)mosq;
+
+    if (topic_size > MQTT_TOPIC_MAX || message->payloadlen < 0 || message->payloadlen > MQTT_PAYLOAD_MAX) {
+        log_warn("dropped an MQTT message of %d bytes on %.64s...: at most %d are taken", message->payloadlen,
+                 message->topic, MQTT_PAYLOAD_MAX);
+        return;
+    }
+    send_event(link,
+               (EventHeader){.type = MQTT_EVENT_MESSAGE,
+                             .retained = message->retain,
+                             .topic_size = (uint16_t)topic_size,
+                             .payload_size = (uint32_t)message->payloadlen},
+               message->topic, message->payload);
+}
+
+static void on_publish(struct mosquitto *mosq, void *userdata, int mid)
+{
+    MqttLink *link = userdata;
+    (void)mosq;
+
+    for (Outgoing **at = &link->inflight; *at; at = &(*at)->next) {
+        Outgoing *message = *at;
+        if (message->mid != mid)
+            continue;
+        *at = message->next;
+        if (message->tag)
+            send_event(link, (EventHeader){.type = MQTT_EVENT_PUBLISHED, .tag = message->tag}, "", "");
+        pthread_mutex_lock(&link->mutex);
+        link->outstanding--;
+        pthread_mutex_unlock(&link->mutex);
+        free(message);
+        return;
+    }
+}
+
+static Outgoing *take_queue(MqttLink *link)
+{
+    pthread_mutex_lock(&link->mutex);
+    Outgoing *queue = TAKE_PTR(link->queue);
+    link->queue_end = &link->queue;
+    pthread_mutex_unlock(&link->mutex);
+    return queue;
+}
+
+static void send_queue(MqttLink *link)
+{
+    for (Outgoing *message = take_queue(link), *next; message; message = next) {
+        next = message->next;
+        message->next = link->inflight; /* before the call: the PUBACK may be handled inside it */
+        link->inflight = message;
+        int r = mosquitto_publish(link->mosq, &message->mid, message->topic, (int)message->size,
+                                  message->payload, 1, message->retain);
+        if (r != MOSQ_ERR_SUCCESS)
+            fail(link, "can't publish", mosquitto_strerror(r));
+    }
+}
+
+static void free_messages(Outgoing *message)
+{
+    for (Outgoing *next; message; message = next) {
+        next = message->next;
+        free(message);
+    }
+}
+
+/* What was not acknowledged is forgotten: the owner publishes anew what still matters. */
+static void forget_messages(MqttLink *link)
+{
+    free_messages(take_queue(link));
+    free_messages(TAKE_PTR(link->inflight));
+    pthread_mutex_lock(&link->mutex);
+    link->outstanding = 0;
+    pthread_mutex_unlock(&link->mutex);
+}
+
+/* While this timer runs, a blocking connect(2) of this thread ends with EINTR after CONNECT_TIMEOUT_MS, and
+ * each second after it. */
+static bool start_interrupts(timer_t *ret_timer)
+{
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = INTERRUPT_SIGNAL};
+    struct itimerspec when = {.it_value = {.tv_sec = CONNECT_TIMEOUT_MS / 1000},
+                              .it_interval = {.tv_sec = 1}};
+
+    event.sigev_notify_thread_id = gettid();
+    if (timer_create(CLOCK_MONOTONIC, &event, ret_timer) < 0)
+        return false;
+    (void)timer_settime(*ret_timer, 0, &when, NULL);
+    return true;
+}
+
+static int connect_v5(MqttLink *link, int keepalive_s)
+{
+    mosquitto_property *properties = NULL;
+
+    int r = mosquitto_property_add_int32(&properties, MQTT_PROP_SESSION_EXPIRY_INTERVAL, SESSION_EXPIRY_S);
+    if (r == MOSQ_ERR_SUCCESS)
+        r = mosquitto_connect_bind_v5(link->mosq, link->config.host, link->config.port, keepalive_s, NULL,
+                                      properties);
+    mosquitto_property_free_all(&properties);
+    return r;
+}
+
+static void connect_to_broker(MqttLink *link)
+{
+    int keepalive_s = (int)(link->config.keepalive_ms / 1000);
+    timer_t timer;
+    bool bounded = start_interrupts(&timer);
+
+    int r = link->use_v3 ? mosquitto_connect(link->mosq, link->config.host, link->config.port, keepalive_s)
+                         : connect_v5(link, keepalive_s);
+    int error = errno;
+    if (bounded)
+        (void)timer_delete(timer);
+    if (r == MOSQ_ERR_ERRNO)
+        fail(link, "can't connect", error == EINTR ? "no answer" : strerror(error));
+    else if (r != MOSQ_ERR_SUCCESS)
+        fail(link, "can't connect", mosquitto_strerror(r));
+}
+
+static bool make_handle(MqttLink *link)
+{
+    const MqttLinkConfig *config = &link->config;
+
+    link->mosq = mosquitto_new(config->client_id, false, link);
+    if (!link->mosq) {
+        fail(link, "can't connect", strerror(errno));
+        return false;
+    }
+    mosquitto_log_callback_set(link->mosq, on_log);
+    mosquitto_connect_v5_callback_set(link->mosq, on_connect);
+    mosquitto_disconnect_callback_set(link->mosq, on_disconnect);
+    mosquitto_subscribe_callback_set(link->mosq, on_subscribe);
+    mosquitto_message_callback_set(link->mosq, on_message);
+    mosquitto_publish_callback_set(link->mosq, on_publish);
+
+    int r = mosquitto_int_option(link->mosq, MOSQ_OPT_PROTOCOL_VERSION,
+                                 link->use_v3 ? MQTT_PROTOCOL_V311 : MQTT_PROTOCOL_V5);
+    if (r == MOSQ_ERR_SUCCESS)
+        r = mosquitto_int_option(link->mosq, MOSQ_OPT_TCP_NODELAY, 1);
+    if (r == MOSQ_ERR_SUCCESS)
+        r = mosquitto_tls_set(link->mosq, config->ca_file, NULL, config->cert_file, config->key_file, NULL);
+    if (r == MOSQ_ERR_SUCCESS && config->will_topic)
+        r = mosquitto_will_set(link->mosq, config->will_topic, (int)strlen(config->will_payload),
+                               config->will_payload, 1, true);
+    if (r != MOSQ_ERR_SUCCESS)
+        fail(link, "can't set up the MQTT client", mosquitto_strerror(r));
+    return r == MOSQ_ERR_SUCCESS;
+}
+
+static void drain_wake(MqttLink *link)
+{
+    uint64_t count;
+    (void)!read(link->wake_fd, &count, sizeof(count)); /* only clears it */
+}
+
+/* One round: wait for the socket or a wake-up, at most wait_ms, and let libmosquitto work. */
+static void serve_once(MqttLink *link, int wait_ms)
+{
+    int fd = mosquitto_socket(link->mosq);
+    short events = POLLIN | (mosquitto_want_write(link->mosq) ? POLLOUT : 0);
+    struct pollfd polled[] = {{.fd = link->wake_fd, .events = POLLIN}, {.fd = fd, .events = events}};
+
+    if (poll(polled, ARRAY_SIZE(polled), wait_ms) < 0 && errno != EINTR)
+        fail(link, "poll", strerror(errno));
+    if (polled[0].revents)
+        drain_wake(link);
+    if (link->state == SESSION_UP)
+        send_queue(link);
+    int r = polled[1].revents & (POLLIN | POLLERR | POLLHUP) ? mosquitto_loop_read(link->mosq, 1)
+                                                             : MOSQ_ERR_SUCCESS;
+    if (r == MOSQ_ERR_SUCCESS && mosquitto_want_write(link->mosq))
+        r = mosquitto_loop_write(link->mosq, 1);
+    if (r == MOSQ_ERR_SUCCESS)
+        r = mosquitto_loop_misc(link->mosq);
+    if (r != MOSQ_ERR_SUCCESS)
+        fail(link, "the connection to the broker is lost",
+             r == MOSQ_ERR_ERRNO ? strerror(errno) : mosquitto_strerror(r));
+}
+
+/* Lets the last messages out and says good-bye, so that the broker keeps the will to itself. */
+static void leave(MqttLink *link)
+{
+    int64_t deadline = clock_monotonic_ms() + FLUSH_TIMEOUT_MS;
+
+    send_queue(link);
+    while (link->state == SESSION_UP && link->inflight && clock_monotonic_ms() < deadline)
+        serve_once(link, 50);
+    (void)mosquitto_disconnect(link->mosq); /* queues DISCONNECT and, in most cases, sends it at once */
+    while (mosquitto_want_write(link->mosq) && clock_monotonic_ms() < deadline)
+        if (mosquitto_loop_write(link->mosq, 1) != MOSQ_ERR_SUCCESS)
+            break;
+}
+
+/* One connection, from connect to its end. */
+static void run_session(MqttLink *link)
+{
+    link->state = SESSION_CONNECTING;
+    if (make_handle(link))
+        connect_to_broker(link);
+    int64_t deadline = clock_monotonic_ms() + CONNACK_TIMEOUT_MS;
+    while (link->state != SESSION_FAILED && !stopping(link)) {
+        serve_once(link, 500);
+        if (link->state < SESSION_UP && clock_monotonic_ms() > deadline)
+            fail(link, "the broker does not answer", NULL);
+    }
+    if (link->state == SESSION_UP)
+        leave(link);
+    mosquitto_destroy(link->mosq);
+    link->mosq = NULL;
+}
+
+static void announce_end(MqttLink *link)
+{
+    pthread_mutex_lock(&link->mutex);
+    bool was_connected = link->connected;
+    link->connected = false;
+    pthread_mutex_unlock(&link->mutex);
+    forget_messages(link);
+    if (was_connected)
+        send_event(link, (EventHeader){.type = MQTT_EVENT_DISCONNECTED}, "", "");
+}
+
+static void wait_before_retry(MqttLink *link)
+{
+    int64_t wait_ms = (int64_t)backoff_next_ms(&link->backoff);
+    bool news = strcmp(link->failure, link->last_failure) != 0;
+
+    log_at(news ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, NULL, NULL, "broker %s:%u: %s; trying again in %.1f s",
+           link->config.host, link->config.port, link->failure, (double)wait_ms / 1000);
+    (void)snprintf(link->last_failure, sizeof(link->last_failure), "%s", link->failure);
+    for (int64_t until = clock_monotonic_ms() + wait_ms; !stopping(link) && clock_monotonic_ms() < until;) {
+        struct pollfd wake = {.fd = link->wake_fd, .events = POLLIN};
+        if (poll(&wake, 1, (int)(until - clock_monotonic_ms()) + 1) > 0)
+            drain_wake(link);
+    }
+}
+
+static void *run_link(void *userdata)
+{
+    MqttLink *link = userdata;
+    sigset_t all;
+
+    sigfillset(&all);
+    sigdelset(&all, INTERRUPT_SIGNAL);
+    (void)pthread_sigmask(SIG_SETMASK, &all, NULL);
+    while (!stopping(link)) {
+        run_session(link);
+        announce_end(link);
+        if (!stopping(link))
+            wait_before_retry(link);
+    }
+    return NULL;
+}
+
+static void free_config(MqttLinkConfig *config)
+{
+    const char *const strings[] = {config->host,        config->ca_file,   config->cert_file,
+                                   config->key_file,    config->client_id, config->will_topic,
+                                   config->will_payload};
+
+    for (size_t i = 0; i < ARRAY_SIZE(strings); i++)
+        free((void *)(uintptr_t)strings[i]);
+    for (size_t i = 0; config->subscriptions && i < config->subscription_count; i++)
+        free((void *)(uintptr_t)config->subscriptions[i]);
+    free((void *)(uintptr_t)config->subscriptions);
+}
+
+static bool copy_string(const char **target, const char *text)
+{
+    *target = text ? strdup(text) : NULL;
+    return *target || !text;
+}
+
+static bool copy_config(MqttLinkConfig *copy, const MqttLinkConfig *config)
+{
+    const char **subscriptions = calloc(config->subscription_count + 1, sizeof(*subscriptions));
+    bool whole = subscriptions;
+
+    *copy = *config;
+    copy->keepalive_ms =
+        config->keepalive_ms < 5000 ? 5000 : config->keepalive_ms; /* libmosquitto takes no less */
+    copy->subscriptions = subscriptions;
+    whole &= copy_string(&copy->host, config->host);
+    whole &= copy_string(&copy->ca_file, config->ca_file);
+    whole &= copy_string(&copy->cert_file, config->cert_file);
+    whole &= copy_string(&copy->key_file, config->key_file);
+    whole &= copy_string(&copy->client_id, config->client_id);
+    whole &= copy_string(&copy->will_topic, config->will_topic);
+    whole &= copy_string(&copy->will_payload, config->will_payload);
+    for (size_t i = 0; subscriptions && i < config->subscription_count; i++)
+        whole &= copy_string(&subscriptions[i], config->subscriptions[i]);
+    return whole;
+}
+
+static void on_interrupt(int number)
+{
+    (void)number; /* its only work is to end connect(2) with EINTR */
+}
+
+static void init_library(void)
+{
+    struct sigaction action = {.sa_handler = on_interrupt}; /* without SA_RESTART */
+
+    (void)sigaction(INTERRUPT_SIGNAL, &action, NULL);
+    (void)mosquitto_lib_init();
+}
+
+static void destroy(MqttLink *link)
+{
+    free_messages(link->queue);
+    free_config(&link->config);
+    close_fd(&link->owner_fd);
+    close_fd(&link->thread_fd);
+    close_fd(&link->wake_fd);
+    pthread_mutex_destroy(&link->mutex);
+    free(link);
+}
+
+static int open_descriptors(MqttLink *link)
+{
+    int pair[2];
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+        return -errno;
+    link->owner_fd = pair[0];
+    link->thread_fd = pair[1];
+    link->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return link->wake_fd < 0 ? -errno : 0;
+}
+
+int mqtt_link_new(const MqttLinkConfig *config, MqttLink **ret_link)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    MqttLink *link = calloc(1, sizeof(*link));
+
+    if (!link)
+        return -ENOMEM;
+    link->owner_fd = link->thread_fd = link->wake_fd = -1;
+    link->queue_end = &link->queue;
+    link->backoff = (Backoff){.min_ms = config->backoff_min_ms, .max_ms = config->backoff_max_ms};
+    (void)pthread_mutex_init(&link->mutex, NULL);
+    (void)pthread_once(&once, init_library);
+
+    int r = copy_config(&link->config, config) ? open_descriptors(link) : -ENOMEM;
+    if (r == 0)
+        r = -pthread_create(&link->thread, NULL, run_link, link);
+    if (r < 0) {
+        destroy(link);
+        return r;
+    }
+    *ret_link = link;
+    return 0;
+}
+
+static void wake(MqttLink *link)
+{
+    uint64_t one = 1;
+    (void)!write(link->wake_fd, &one, sizeof(one)); /* full means it is awake already */
+}
+
+MqttLink *mqtt_link_free(MqttLink *link)
+{
+    if (!link)
+        return NULL;
+    pthread_mutex_lock(&link->mutex);
+    link->stop = true;
+    pthread_mutex_unlock(&link->mutex);
+    wake(link);
+    for (int tenths = 0; tenths < 20; tenths++) {
+        struct timespec until;
+        (void)clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += 100 * 1000000L;
+        until.tv_sec += until.tv_nsec / 1000000000L;
+        until.tv_nsec %= 1000000000L;
+        if (pthread_timedjoin_np(link->thread, NULL, &until) == 0) {
+            destroy(link);
+            return NULL;
+        }
+        if (tenths % 5 == 4)
+            (void)pthread_kill(link->thread, INTERRUPT_SIGNAL); /* it may sit in connect(2) */
+    }
+    /* It hangs in name resolution. The process is about to end; the thread keeps its memory until then. */
+    (void)pthread_detach(link->thread);
+    return NULL;
+}
+
+int mqtt_link_publish(MqttLink *link, const char *topic, const void *payload, size_t size, bool retain,
+                      uint64_t tag)
+{
+    size_t topic_size = strlen(topic) + 1;
+    int r = 0;
+
+    if (topic_size - 1 > MQTT_TOPIC_MAX || size > MQTT_PAYLOAD_MAX)
+        return -EMSGSIZE;
+    Outgoing *message = malloc(sizeof(*message) + size + topic_size);
+    if (!message)
+        return -ENOMEM;
+    *message = (Outgoing){.tag = tag, .retain = retain, .topic = message->payload + size, .size = size};
+    memcpy(message->payload, payload, size);
+    memcpy(message->topic, topic, topic_size);
+
+    pthread_mutex_lock(&link->mutex);
+    if (!link->connected) {
+        r = -ENOTCONN;
+    } else if (link->outstanding >= MQTT_QUEUE_MAX) {
+        r = -ENOBUFS;
+    } else {
+        link->outstanding++;
+        *link->queue_end = message;
+        link->queue_end = &message->next;
+    }
+    pthread_mutex_unlock(&link->mutex);
+    if (r < 0)
+        free(message);
+    else
+        wake(link);
+    return r;
+}
