@@ -1,0 +1,209 @@
+#include "common/json.h"
+#include "common/text.h"
+#include "coordinator/cli/cli.h"
+#include "coordinator/cli/fetch.h"
+#include "coordinator/cli/interrupt.h"
+#include "coordinator/cli/output.h"
+#include "coordinator/cli/wait.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define START_TRIES 3
+
+typedef struct GetOptions {
+    const char *client, *path;
+    const char *output; /* or NULL */
+    bool no_wait;
+    uint64_t timeout_ms; /* this and the next: 0 for not given */
+    uint64_t expires_ms, max_size_bytes, rate_bytes_per_s;
+} GetOptions;
+
+static int read_limit(const char *name, bool (*parse)(const char *, uint64_t *), const char *example,
+                      uint64_t *ret_value)
+{
+    if (parse(optarg, ret_value) && *ret_value > 0)
+        return CLI_GO_ON;
+    return cli_usage_error("get", "--%s wants something like %s", name, example);
+}
+
+static int check_arguments(GetOptions *options, int argc, char **argv)
+{
+    if (argc - optind != 2)
+        return cli_usage_error("get", "%s",
+                               argc - optind < 2 ? "CLIENT and PATH are needed"
+                                                 : "too many arguments; a path with spaces needs quotes");
+    options->client = argv[optind];
+    options->path = argv[optind + 1];
+    if (!client_id_is_valid(options->client))
+        return cli_usage_error("get", "a client's id has letters, digits, dots, dashes and underscores only");
+    size_t length = strlen(options->path);
+    if (length == 0 || length > FILE_PATH_MAX || !text_is_utf8(options->path, length))
+        return cli_usage_error("get", "a path must be UTF-8 and have 1 to %d bytes", FILE_PATH_MAX);
+    if (options->no_wait && (options->output || options->timeout_ms))
+        return cli_usage_error("get", "--no-wait does not go with --output or --timeout");
+    return CLI_GO_ON;
+}
+
+static int read_options(Cli *cli, GetOptions *options, int argc, char **argv)
+{
+    enum { NO_WAIT = 1, TIMEOUT, EXPIRES, MAX_SIZE, RATE };
+    static const struct option table[] = {{"output", required_argument, NULL, 'o'},
+                                          {"no-wait", no_argument, NULL, NO_WAIT},
+                                          {"timeout", required_argument, NULL, TIMEOUT},
+                                          {"expires", required_argument, NULL, EXPIRES},
+                                          {"max-size", required_argument, NULL, MAX_SIZE},
+                                          {"rate", required_argument, NULL, RATE},
+                                          CLI_OPTIONS};
+    int option, code = CLI_GO_ON;
+
+    while (code == CLI_GO_ON && (option = getopt_long(argc, argv, "ho:", table, NULL)) != -1) {
+        switch (option) {
+        case 'o':
+            options->output = optarg;
+            break;
+        case NO_WAIT:
+            options->no_wait = true;
+            break;
+        case TIMEOUT:
+            code = read_limit("timeout", text_to_duration, "10m", &options->timeout_ms);
+            break;
+        case EXPIRES:
+            code = read_limit("expires", text_to_duration, "1h", &options->expires_ms);
+            break;
+        case MAX_SIZE:
+            code = read_limit("max-size", text_to_size, "2G", &options->max_size_bytes);
+            break;
+        case RATE:
+            code = read_limit("rate", text_to_size, "500K", &options->rate_bytes_per_s);
+            break;
+        default:
+            code = cli_option(cli, "get", option);
+        }
+    }
+    if (code != CLI_GO_ON)
+        return code;
+    if (options->output && strcmp(options->output, "-") == 0 && cli->json)
+        return cli_usage_error("get", "--json and -o - would both write to standard output");
+    return check_arguments(options, argc, argv);
+}
+
+static cJSON *request_body(const GetOptions *options)
+{
+    cJSON *body = cJSON_CreateObject();
+    bool ok = body && cJSON_AddStringToObject(body, "clientId", options->client) &&
+              cJSON_AddStringToObject(body, "fileName", options->path) &&
+              (!options->expires_ms || json_add_u64(body, "expires", (options->expires_ms + 999) / 1000)) &&
+              (!options->max_size_bytes || json_add_u64(body, "maxSize", options->max_size_bytes)) &&
+              (!options->rate_bytes_per_s || json_add_u64(body, "rate", options->rate_bytes_per_s));
+
+    if (ok)
+        return body;
+    cJSON_Delete(body);
+    return NULL;
+}
+
+/* Asks. An answer that got lost is asked for again under the same key, so that there is one request all the
+ * same. */
+static int start(Cli *cli, const GetOptions *options, RestReply *ret_reply, char id[static UPLOAD_ID_SIZE])
+{
+    cJSON *body CLEANUP(json_delete) = request_body(options);
+    char key[UPLOAD_ID_SIZE];
+    RestCall call = {.method = "POST", .path = "/download", .body = body, .idempotency_key = key};
+    int r = REST_E_UNAVAILABLE;
+
+    if (!body)
+        return EXIT_FAILED;
+    upload_id_new(key);
+    for (int i = 0; i < START_TRIES && r == REST_E_UNAVAILABLE; i++)
+        r = i > 0 && interrupt_wait(500 * i) ? REST_E_INTERRUPTED : rest_call(cli->rest, &call, ret_reply);
+    if (r != 0) {
+        int code = cli_rest_failed(cli, r);
+        return r == REST_E_REFUSED && rest_client_failure(cli->rest)->http_status >= 400 ? EXIT_REJECTED
+                                                                                         : code;
+    }
+    if (json_get_string(ret_reply->json, "requestId", id, UPLOAD_ID_SIZE) == JSON_OK &&
+        upload_id_is_valid(id))
+        return EXIT_DONE;
+    cli_error("the coordinator's answer is not understood");
+    rest_reply_deinit(ret_reply);
+    return EXIT_FAILED;
+}
+
+static int open_output(const GetOptions *options, Output **ret_output)
+{
+    const char *slash = strrchr(options->path, '/');
+    char shown[1024];
+
+    if (!options->output)
+        return EXIT_DONE;
+    int r = output_open(options->output, slash ? slash + 1 : options->path, ret_output);
+    if (r == 0)
+        return EXIT_DONE;
+    cli_error("can't write to %s: %s", text_printable(options->output, shown, sizeof(shown)), strerror(-r));
+    return EXIT_USAGE;
+}
+
+static void say_saved(const Output *output, const Download *download)
+{
+    char path[1024], size[TEXT_BYTES_SIZE], hex[SHA256_HEX_SIZE];
+
+    text_bytes(download->size_bytes, size);
+    text_hex(download->sha256, sizeof(download->sha256), hex);
+    cli_error("%s: %s, verified, sha256 %s", text_printable(output_path(output), path, sizeof(path)), size,
+              hex);
+}
+
+/* The request is final: tell how it ended, and bring the content if it is wanted. */
+static int finish(Cli *cli, const Download *download, const char *json, Output *output, Progress *progress)
+{
+    int code = download_exit_code(download->state);
+    char problem[2048];
+
+    if (code != EXIT_DONE)
+        cli_error("%s: %s", upload_state_name(download->state),
+                  download_problem(download, problem, sizeof(problem)));
+    else if (output)
+        code = fetch_content(cli, download, output, progress);
+    if (cli->json)
+        (void)puts(json);
+    else if (code == EXIT_DONE && output)
+        say_saved(output, download);
+    else if (code == EXIT_DONE)
+        download_print(download, stdout);
+    return code;
+}
+
+static void free_output(Output **output)
+{
+    output_free(*output);
+}
+
+int cli_get(Cli *cli, int argc, char **argv)
+{
+    GetOptions options = {0};
+    Output *output CLEANUP(free_output) = NULL;
+    RestReply reply CLEANUP(rest_reply_deinit) = {0};
+    char id[UPLOAD_ID_SIZE];
+    Download download;
+    Progress progress;
+
+    int code = read_options(cli, &options, argc, argv);
+    if (code != CLI_GO_ON)
+        return code;
+    code = open_output(&options, &output);
+    if (code == EXIT_DONE)
+        code = cli_connect(cli);
+    if (code == EXIT_DONE)
+        code = start(cli, &options, &reply, id);
+    if (code != EXIT_DONE)
+        return code;
+    if (options.no_wait) {
+        (void)puts(cli->json ? reply.text : id);
+        return EXIT_DONE;
+    }
+    rest_reply_deinit(&reply);
+    progress_init(&progress, STDERR_FILENO);
+    code = wait_for_download(cli, id, options.timeout_ms, &progress, &reply, &download);
+    return code == EXIT_DONE ? finish(cli, &download, reply.text, output, &progress) : code;
+}

@@ -1,0 +1,110 @@
+#include "coordinator/cli/wait.h"
+
+#include "common/clock.h"
+#include "common/text.h"
+#include "coordinator/cli/interrupt.h"
+
+#define POLL_MIN_MS 100
+#define POLL_MAX_MS 1000
+#define UNREACHABLE_MAX_MS 60000
+
+typedef struct Waiting {
+    int64_t begun_ms;
+    int64_t answered_ms; /* when the coordinator last did */
+} Waiting;
+
+static void show(Progress *progress, const Download *download)
+{
+    ProgressState state = {.phase = upload_state_name(download->state)};
+
+    if (download->state == UPLOAD_RUNNING || download->state == UPLOAD_DONE) {
+        bool all = download->has_size && download->received_bytes >= download->size_bytes;
+        state = (ProgressState){.phase = all ? "verifying" : "uploading",
+                                .done_bytes = download->received_bytes,
+                                .has_total = download->has_size,
+                                .total_bytes = download->size_bytes};
+    }
+    progress_update(progress, &state, clock_monotonic_ms());
+}
+
+static void say_it_goes_on(const char *id)
+{
+    cli_error("the request goes on; look with: beckon status %s, cancel with: beckon cancel %s", id, id);
+}
+
+/* One look. EXIT_DONE, EXIT_TIMED_OUT for an answer that did not come, or the exit code of a refusal. */
+static int look(Cli *cli, const char *path, Progress *progress, RestReply *ret_reply, Download *ret_download)
+{
+    int r = rest_call(cli->rest, &(RestCall){.method = "GET", .path = path}, ret_reply);
+
+    if (r == REST_E_UNREACHABLE || r == REST_E_UNAVAILABLE)
+        return EXIT_TIMED_OUT;
+    if (r != 0) {
+        progress_clear(progress);
+        return cli_rest_failed(cli, r);
+    }
+    if (download_parse(ret_reply->json, ret_download) == 0)
+        return EXIT_DONE;
+    progress_clear(progress);
+    cli_error("the coordinator's answer is not understood");
+    rest_reply_deinit(ret_reply);
+    return EXIT_FAILED;
+}
+
+/* Long waits are for slow transfers: at first look often, later once a second. Returns the exit code, or
+ * EXIT_DONE. */
+static int pause_before_next(const Waiting *waiting, uint64_t timeout_ms, int64_t now_ms)
+{
+    int64_t wait_ms = (now_ms - waiting->begun_ms) / 10;
+    int64_t left_ms = (int64_t)timeout_ms - (now_ms - waiting->begun_ms);
+
+    wait_ms = wait_ms < POLL_MIN_MS ? POLL_MIN_MS : wait_ms > POLL_MAX_MS ? POLL_MAX_MS : wait_ms;
+    if (timeout_ms > 0 && left_ms <= 0)
+        return EXIT_TIMED_OUT;
+    if (timeout_ms > 0 && left_ms < wait_ms)
+        wait_ms = left_ms;
+    return interrupt_wait((int)wait_ms) ? EXIT_INTERRUPTED : EXIT_DONE;
+}
+
+static int poll_until_final(Cli *cli, const char *path, uint64_t timeout_ms, Progress *progress,
+                            RestReply *ret_reply, Download *ret_download)
+{
+    Waiting waiting = {.begun_ms = clock_monotonic_ms(), .answered_ms = clock_monotonic_ms()};
+
+    for (;;) {
+        int code = look(cli, path, progress, ret_reply, ret_download);
+        int64_t now_ms = clock_monotonic_ms();
+        if (code == EXIT_DONE) {
+            waiting.answered_ms = now_ms;
+            if (download_is_final(ret_download))
+                return EXIT_DONE;
+            show(progress, ret_download);
+            rest_reply_deinit(ret_reply);
+        } else if (code != EXIT_TIMED_OUT) {
+            return code;
+        } else if (now_ms - waiting.answered_ms >= UNREACHABLE_MAX_MS) {
+            progress_clear(progress);
+            (void)cli_rest_failed(cli, REST_E_UNREACHABLE);
+            return EXIT_TIMED_OUT;
+        }
+        code = pause_before_next(&waiting, timeout_ms, now_ms);
+        if (code != EXIT_DONE)
+            return code;
+    }
+}
+
+int wait_for_download(Cli *cli, const char *id, uint64_t timeout_ms, Progress *progress, RestReply *ret_reply,
+                      Download *ret_download)
+{
+    char *path CLEANUP(free_ptr) = text_format("/download/%s", id);
+
+    if (!path)
+        return EXIT_FAILED;
+    int code = poll_until_final(cli, path, timeout_ms, progress, ret_reply, ret_download);
+    progress_clear(progress);
+    if (code == EXIT_TIMED_OUT || code == EXIT_INTERRUPTED) {
+        cli_error(code == EXIT_TIMED_OUT ? "gave up waiting" : "interrupted");
+        say_it_goes_on(id);
+    }
+    return code;
+}
