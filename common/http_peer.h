@@ -1,0 +1,23 @@
+/* Whom to believe: the client CAs and their revocation lists (GnuTLS inside). Part of http_server; nobody
+ * else includes it. */
+#pragma once
+
+#include "common/cleanup.h"
+#include "common/http_server.h"
+
+#define HTTP_PEER_NAME_SIZE 128 /* the CN, or why the certificate is refused */
+
+typedef struct HttpTrust HttpTrust;
+
+/* crl_file may be NULL. 0, or a negative errno after one log line that names the file and what is wrong with
+ * it. */
+int http_trust_new(const char *ca_file, const char *crl_file, HttpTrust **ret_trust) MUST_CHECK;
+HttpTrust *http_trust_free(HttpTrust *trust); /* returns NULL */
+
+/* Judges the certificate of a session (a gnutls_session_t that had these CAs as its trust list): chain,
+ * dates, purpose clientAuth, revocation, and exactly one CN. The CRL is read again when its file has changed.
+ * Any thread. */
+HttpPeer http_trust_verify(HttpTrust *trust, void *tls_session, char name[static HTTP_PEER_NAME_SIZE]);
+
+/* Whether a PEM certificate and its key load and belong together. 0, or -EINVAL after one log line. */
+int http_keypair_check(const char *cert_file, const char *key_file) MUST_CHECK;

@@ -1,0 +1,661 @@
+#include "common/http_server.h"
+
+#include "common/files.h"
+#include "common/http_idle.h"
+#include "common/http_peer.h"
+#include "common/log.h"
+#include "common/text.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <gnutls/gnutls.h>
+#include <inttypes.h>
+#include <microhttpd.h>
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define PRIORITIES "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
+#define PEM_MAX (1024 * 1024)
+#define CONNECTION_MEMORY ((size_t)64 * 1024) /* headers, and the window in which a body passes by */
+#define FILE_BLOCK ((size_t)64 * 1024)
+#define DRAIN_MAX ((uint64_t)1024 * 1024) /* of a refused body that is already on its way */
+#define HEADERS_MAX 24
+#define LISTEN_BACKLOG 512
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define STACK_SIZE ((size_t)2 * 1024 * 1024)
+#else
+#define STACK_SIZE ((size_t)128 * 1024)
+#endif
+
+struct HttpServer {
+    struct MHD_Daemon *daemon;
+    HttpHandlers handlers;
+    void *userdata;
+    HttpTrust *trust; /* NULL: no client certificates */
+    IdleWatch *idle;
+};
+
+typedef struct Decoded {
+    struct Decoded *next;
+    char *text;
+} Decoded;
+
+struct HttpRequest {
+    HttpServer *server;
+    struct MHD_Connection *connection;
+    const char *method, *path;
+    int fd;
+    char address[INET6_ADDRSTRLEN];
+    void *state;
+    bool aborted;
+    bool answered;
+    struct MHD_Response *held; /* the answer, until it may be queued */
+    unsigned held_status;
+    uint64_t drained;
+    bool peer_known;
+    HttpPeer peer;
+    char peer_name[HTTP_PEER_NAME_SIZE];
+    Decoded *decoded; /* query values handed out */
+};
+
+typedef enum BodyKind { BODY_NONE, BODY_COPY, BODY_STATIC, BODY_FILE } BodyKind;
+
+struct HttpResponse {
+    unsigned status;
+    bool broken; /* out of memory on the way */
+    BodyKind kind;
+    void *copy;
+    const void *data;
+    uint64_t size, offset;
+    int fd;
+    size_t header_count;
+    struct {
+        char *name, *value;
+    } headers[HEADERS_MAX];
+};
+
+typedef struct FileBody {
+    int fd;
+    uint64_t offset;
+} FileBody;
+
+/* Answers */
+
+HttpResponse *http_response_new(unsigned status)
+{
+    HttpResponse *response = calloc(1, sizeof(*response));
+
+    if (response) {
+        response->status = status;
+        response->fd = -1;
+    }
+    return response;
+}
+
+static void response_free(HttpResponse *response)
+{
+    if (!response)
+        return;
+    for (size_t i = 0; i < response->header_count; i++) {
+        free(response->headers[i].name);
+        free(response->headers[i].value);
+    }
+    close_fd(&response->fd);
+    free(response->copy);
+    free(response);
+}
+
+static bool has_control(const char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+            return true;
+    return false;
+}
+
+void http_response_header(HttpResponse *response, const char *name, const char *value)
+{
+    if (!response || has_control(value))
+        return;
+    size_t i = response->header_count;
+    if (i == HEADERS_MAX) {
+        response->broken = true;
+        return;
+    }
+    response->headers[i].name = strdup(name);
+    response->headers[i].value = strdup(value);
+    response->header_count++;
+    response->broken |= !response->headers[i].name || !response->headers[i].value;
+}
+
+void http_response_text(HttpResponse *response, const char *content_type, const char *text)
+{
+    if (!response)
+        return;
+    response->kind = BODY_COPY;
+    response->copy = text ? strdup(text) : NULL;
+    response->size = text ? strlen(text) : 0;
+    response->broken |= !response->copy;
+    http_response_header(response, "Content-Type", content_type);
+}
+
+void http_response_data(HttpResponse *response, const char *content_type, const void *data, size_t size)
+{
+    if (!response)
+        return;
+    response->kind = BODY_STATIC;
+    response->data = data;
+    response->size = size;
+    http_response_header(response, "Content-Type", content_type);
+}
+
+void http_response_file(HttpResponse *response, int fd, uint64_t offset, uint64_t size)
+{
+    if (!response) {
+        close_fd(&fd);
+        return;
+    }
+    response->kind = BODY_FILE;
+    response->fd = fd;
+    response->offset = offset;
+    response->size = size;
+}
+
+static ssize_t file_body_read(void *userdata, uint64_t position, char *buf, size_t max)
+{
+    const FileBody *body = userdata;
+    ssize_t got;
+
+    do
+        got = pread(body->fd, buf, max, (off_t)(body->offset + position));
+    while (got < 0 && errno == EINTR);
+    return got > 0 ? got
+                   : MHD_CONTENT_READER_END_WITH_ERROR; /* shorter than said: never end as if it were whole */
+}
+
+static void file_body_free(void *userdata)
+{
+    FileBody *body = userdata;
+
+    close_fd(&body->fd);
+    free(body);
+}
+
+static struct MHD_Response *make_file_body(HttpResponse *response)
+{
+    FileBody *body = malloc(sizeof(*body));
+
+    if (!body)
+        return NULL;
+    *body = (FileBody){.fd = TAKE_FD(response->fd), .offset = response->offset};
+    struct MHD_Response *made =
+        MHD_create_response_from_callback(response->size, FILE_BLOCK, file_body_read, body, file_body_free);
+    if (!made)
+        file_body_free(body);
+    return made;
+}
+
+static struct MHD_Response *make_body(HttpResponse *response)
+{
+    struct MHD_Response *made = NULL;
+
+    switch (response->kind) {
+    case BODY_NONE:
+        return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    case BODY_STATIC: /* the library only reads it */
+        return MHD_create_response_from_buffer((size_t)response->size, (void *)(uintptr_t)response->data,
+                                               MHD_RESPMEM_PERSISTENT);
+    case BODY_COPY:
+        made = MHD_create_response_from_buffer((size_t)response->size, response->copy, MHD_RESPMEM_MUST_FREE);
+        if (made)
+            response->copy = NULL;
+        return made;
+    case BODY_FILE:
+        return make_file_body(response);
+    }
+    return NULL;
+}
+
+static struct MHD_Response *make_response(HttpResponse *response)
+{
+    if (!response || response->broken)
+        return NULL;
+    struct MHD_Response *made = make_body(response);
+    for (size_t i = 0; made && i < response->header_count; i++) {
+        if (MHD_add_response_header(made, response->headers[i].name, response->headers[i].value) != MHD_YES) {
+            MHD_destroy_response(made);
+            made = NULL;
+        }
+    }
+    return made;
+}
+
+void http_respond(HttpRequest *request, HttpResponse *response)
+{
+    if (request->answered) { /* a handler's mistake: the first answer stands */
+        response_free(response);
+        return;
+    }
+    request->answered = true;
+    request->held = make_response(response);
+    request->held_status = response ? response->status : 0;
+    request->aborted |= !request->held;
+    response_free(response);
+}
+
+bool http_request_answered(const HttpRequest *request)
+{
+    return request->answered;
+}
+
+/* What was asked */
+
+const char *http_request_method(const HttpRequest *request)
+{
+    return request->method;
+}
+
+const char *http_request_path(const HttpRequest *request)
+{
+    return request->path;
+}
+
+const char *http_request_query(const HttpRequest *request, const char *name)
+{
+    const char *raw = MHD_lookup_connection_value(request->connection, MHD_GET_ARGUMENT_KIND, name);
+    Decoded *decoded = raw ? malloc(sizeof(*decoded)) : NULL;
+
+    if (!decoded)
+        return NULL;
+    decoded->text = text_percent_decode(raw);
+    decoded->next = request->decoded;
+    ((HttpRequest *)(uintptr_t)request)->decoded =
+        decoded; /* kept until done(); not a change that anybody sees */
+    return decoded->text;
+}
+
+const char *http_request_header(const HttpRequest *request, const char *name)
+{
+    return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+}
+
+const char *http_request_trailer(const HttpRequest *request, const char *name)
+{
+    return MHD_lookup_connection_value(request->connection, MHD_FOOTER_KIND, name);
+}
+
+bool http_request_has_body(const HttpRequest *request)
+{
+    const char *length = http_request_header(request, "Content-Length");
+
+    return http_request_header(request, "Transfer-Encoding") || (length && strcmp(length, "0") != 0);
+}
+
+const char *http_request_address(const HttpRequest *request)
+{
+    return request->address;
+}
+
+HttpPeer http_request_peer(HttpRequest *request, const char **ret_name)
+{
+    if (!request->peer_known) {
+        const union MHD_ConnectionInfo *info =
+            MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+        request->peer_known = true;
+        request->peer = HTTP_PEER_NONE;
+        if (info && request->server->trust)
+            request->peer = http_trust_verify(request->server->trust, info->tls_session, request->peer_name);
+    }
+    *ret_name = request->peer_name;
+    return request->peer;
+}
+
+void http_request_set_state(HttpRequest *request, void *state)
+{
+    request->state = state;
+}
+
+void *http_request_state(const HttpRequest *request)
+{
+    return request->state;
+}
+
+void http_request_abort(HttpRequest *request)
+{
+    request->aborted = true;
+}
+
+void http_request_cut(HttpRequest *request)
+{
+    (void)shutdown(request->fd, SHUT_RDWR); /* the peer may have gone already */
+}
+
+/* One request, as the library calls us */
+
+static HttpRequest *request_new(HttpServer *server, struct MHD_Connection *connection, const char *path,
+                                const char *method)
+{
+    HttpRequest *request = calloc(1, sizeof(*request));
+    const union MHD_ConnectionInfo *info;
+
+    if (!request)
+        return NULL;
+    request->server = server;
+    request->connection = connection;
+    request->method = method;
+    request->path = path;
+    info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    request->fd = info ? info->connect_fd : -1;
+    info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    if (!info || getnameinfo(info->client_addr,
+                             info->client_addr->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+                                                                      : sizeof(struct sockaddr_in),
+                             request->address, sizeof(request->address), NULL, 0, NI_NUMERICHOST) != 0)
+        (void)snprintf(request->address, sizeof(request->address), "?");
+    return request;
+}
+
+static enum MHD_Result queue_answer(HttpRequest *request)
+{
+    enum MHD_Result r = MHD_queue_response(request->connection, request->held_status, request->held);
+
+    MHD_destroy_response(request->held); /* our reference; the connection has its own */
+    request->held = NULL;
+    return r;
+}
+
+/* An answer that is given before the body. A client that waits for 100 Continue gets it at once and sends
+ * nothing; one that does not wait is already sending, and closing on it would reset the connection and lose
+ * the answer: a short body is swallowed first. Without a body the answer waits for the last call too, or the
+ * library would close the connection. */
+static bool answer_now(const HttpRequest *request)
+{
+    const char *length = http_request_header(request, "Content-Length");
+    uint64_t size = 0;
+
+    if (!http_request_has_body(request))
+        return false;
+    if (http_request_header(request, "Expect"))
+        return true;
+    return !http_request_header(request, "Transfer-Encoding") && length && text_to_u64(length, &size) &&
+           size > DRAIN_MAX;
+}
+
+static enum MHD_Result on_begin(HttpRequest *request)
+{
+    HttpServer *server = request->server;
+
+    server->handlers.begin(request, server->userdata);
+    if (request->aborted)
+        return MHD_NO;
+    return request->answered && answer_now(request) ? queue_answer(request) : MHD_YES;
+}
+
+static enum MHD_Result on_body(HttpRequest *request, const void *data, size_t size)
+{
+    HttpServer *server = request->server;
+
+    if (request->answered) {
+        request->drained += size;
+        return request->drained > DRAIN_MAX ? MHD_NO : MHD_YES;
+    }
+    if (server->handlers.body)
+        server->handlers.body(request, data, size, server->userdata);
+    return request->aborted ? MHD_NO : MHD_YES;
+}
+
+static enum MHD_Result on_end(HttpRequest *request)
+{
+    HttpServer *server = request->server;
+
+    if (!request->answered && server->handlers.end)
+        server->handlers.end(request, server->userdata);
+    return request->aborted || !request->held ? MHD_NO : queue_answer(request);
+}
+
+static IdleConnection *idle_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+    return info ? info->socket_context : NULL;
+}
+
+static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connection, const char *path,
+                                  const char *method, const char *version, const char *data, size_t *size,
+                                  void **request_slot)
+{
+    IdleConnection *idle = idle_of(connection);
+    HttpRequest *request = *request_slot;
+    enum MHD_Result r;
+
+    (void)version;
+    if (!idle)
+        return MHD_NO; /* it was refused for want of memory */
+    idle_connection_busy(idle);
+    if (!request) {
+        *request_slot = request = request_new(userdata, connection, path, method);
+        r = request ? on_begin(request) : MHD_NO;
+    } else if (*size > 0) {
+        r = on_body(request, data, *size);
+        *size = 0;
+    } else {
+        r = on_end(request);
+    }
+    idle_connection_rest(idle);
+    return r;
+}
+
+static void on_completed(void *userdata, struct MHD_Connection *connection, void **request_slot,
+                         enum MHD_RequestTerminationCode code)
+{
+    HttpServer *server = userdata;
+    HttpRequest *request = *request_slot;
+
+    (void)connection;
+    *request_slot = NULL;
+    if (!request)
+        return;
+    if (server->handlers.done)
+        server->handlers.done(request, code == MHD_REQUEST_TERMINATED_COMPLETED_OK && request->answered,
+                              server->userdata);
+    if (request->held)
+        MHD_destroy_response(request->held);
+    while (request->decoded) {
+        Decoded *decoded = request->decoded;
+        request->decoded = decoded->next;
+        free(decoded->text);
+        free(decoded);
+    }
+    free(request);
+}
+
+static void on_connection(void *userdata, struct MHD_Connection *connection, void **slot,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    HttpServer *server = userdata;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        IdleConnection *idle = calloc(1, sizeof(*idle));
+        *slot = idle;
+        if (idle && info)
+            idle_watch_add(server->idle, idle, info->connect_fd);
+        return;
+    }
+    if (*slot)
+        idle_watch_remove(server->idle, *slot);
+    free(*slot);
+    *slot = NULL;
+}
+
+/* Life of the server */
+
+/* What the library says of single connections is noise that strangers can cause; what it says of its own
+ * state is not. */
+static void on_log(void *userdata, const char *format, va_list arguments)
+{
+    char line[512];
+
+    (void)userdata;
+    (void)vsnprintf(line, sizeof(line), format, arguments);
+    line[strcspn(line, "\n")] = '\0';
+    if (strncmp(line, "Failed to create", 16) == 0 || strncmp(line, "Server reached", 14) == 0 ||
+        strncmp(line, "Hit process", 11) == 0)
+        log_warn("HTTP server: %s", line);
+    else
+        log_debug("HTTP server: %s", line);
+}
+
+/* Paths and query values stay encoded: %2F must not become a slash before the path is taken apart. */
+static size_t keep_encoded(void *userdata, struct MHD_Connection *connection, char *text)
+{
+    (void)userdata;
+    (void)connection;
+    return strlen(text);
+}
+
+static int listen_at(const HttpServerConfig *config, int *ret_fd)
+{
+    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
+    struct addrinfo *found = NULL;
+    char port[8];
+
+    (void)snprintf(port, sizeof(port), "%u", config->port);
+    if (getaddrinfo(config->address, port, &hints, &found) != 0) {
+        log_error("address %s: not a numeric IPv4 or IPv6 address", config->address);
+        return -EINVAL;
+    }
+    int on = 1, off = 0, r = 0;
+    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+        (found->ai_family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) < 0) ||
+        bind(fd, found->ai_addr, found->ai_addrlen) < 0 || listen(fd, LISTEN_BACKLOG) < 0) {
+        r = -errno;
+        log_error("can't listen on %s port %u: %s", config->address, config->port, strerror(errno));
+        close_fd(&fd);
+    }
+    freeaddrinfo(found);
+    if (r == 0)
+        *ret_fd = fd;
+    return r;
+}
+
+typedef struct Pems {
+    char *cert, *key, *ca;
+} Pems;
+
+static void pems_free(Pems *pems)
+{
+    free(pems->cert);
+    if (pems->key)
+        explicit_bzero(pems->key, strlen(pems->key));
+    free(pems->key);
+    free(pems->ca);
+}
+
+static int read_pem(const char *path, char **ret_text)
+{
+    size_t size = 0;
+    int r = path ? file_read(path, PEM_MAX, ret_text, &size) : 0;
+
+    if (r < 0)
+        log_error("%s: can't be read: %s", path, strerror(-r));
+    return r;
+}
+
+static int read_pems(const HttpServerConfig *config, Pems *pems)
+{
+    int r = read_pem(config->cert_file, &pems->cert);
+
+    if (r == 0)
+        r = read_pem(config->key_file, &pems->key);
+    if (r == 0)
+        r = read_pem(config->client_ca_file, &pems->ca);
+    return r;
+}
+
+static int start_daemon(HttpServer *server, const HttpServerConfig *config, int listen_fd)
+{
+    Pems pems CLEANUP(pems_free) = {0};
+    unsigned flags =
+        MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_USE_TLS | MHD_USE_ITC | MHD_USE_ERROR_LOG;
+    int r = read_pems(config, &pems);
+
+    if (r < 0)
+        return r;
+    if (config->threads == HTTP_THREAD_PER_CONNECTION)
+        flags |= MHD_USE_THREAD_PER_CONNECTION;
+    if (strchr(config->address, ':'))
+        flags |= MHD_USE_IPv6;
+    struct MHD_OptionItem trust[] = {{MHD_OPTION_HTTPS_MEM_TRUST, 0, pems.ca}, {MHD_OPTION_END, 0, NULL}};
+    if (!pems.ca)
+        trust[0] = trust[1];
+    server->daemon = MHD_start_daemon(
+        flags, config->port, NULL, NULL, on_request, server, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+        MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_HTTPS_MEM_CERT, pems.cert, MHD_OPTION_HTTPS_MEM_KEY,
+        pems.key, MHD_OPTION_HTTPS_PRIORITIES, PRIORITIES, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_UNESCAPE_CALLBACK, keep_encoded, NULL,
+        MHD_OPTION_CONNECTION_LIMIT, config->connections_max, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+        config->connections_per_ip_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
+        MHD_OPTION_THREAD_STACK_SIZE, STACK_SIZE, MHD_OPTION_ARRAY, trust, MHD_OPTION_END);
+    if (server->daemon)
+        return 0;
+    log_error("the HTTPS server did not start on port %u", config->port);
+    return -EIO;
+}
+
+int http_server_new(const HttpServerConfig *config, const HttpHandlers *handlers, void *userdata,
+                    HttpServer **ret_server)
+{
+    HttpServer *server = calloc(1, sizeof(*server));
+    int listen_fd = -1;
+
+    if (!server)
+        return -ENOMEM;
+    server->handlers = *handlers;
+    server->userdata = userdata;
+    int r =
+        config->client_ca_file ? http_trust_new(config->client_ca_file, config->crl_file, &server->trust) : 0;
+    if (r == 0)
+        r = http_keypair_check(config->cert_file, config->key_file);
+    if (r == 0)
+        r = idle_watch_new(config->idle_timeout_s, &server->idle);
+    if (r == 0)
+        r = listen_at(config, &listen_fd);
+    if (r == 0)
+        r = start_daemon(server, config, listen_fd);
+    if (r < 0) {
+        (void)http_server_free(server);
+        return r;
+    }
+    *ret_server = server;
+    return 0;
+}
+
+HttpServer *http_server_free(HttpServer *server)
+{
+    if (!server)
+        return NULL;
+    if (server->daemon)
+        MHD_stop_daemon(server->daemon);
+    (void)idle_watch_free(server->idle);
+    (void)http_trust_free(server->trust);
+    free(server);
+    return NULL;
+}
+
+int http_server_check(const HttpServerConfig *config)
+{
+    HttpTrust *trust = NULL;
+    int r = http_keypair_check(config->cert_file, config->key_file);
+
+    if (r == 0 && config->client_ca_file)
+        r = http_trust_new(config->client_ca_file, config->crl_file, &trust);
+    (void)http_trust_free(trust);
+    return r;
+}
