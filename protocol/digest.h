@@ -27,5 +27,7 @@ enum {
 
 /* "sha-256=:...:" (RFC 9530 section 3, a Structured Fields dictionary). */
 void digest_field_format(const uint8_t digest[static SHA256_SIZE], char out[static DIGEST_FIELD_SIZE]);
-/* 0 or one of the above. */
+/* 0 or one of the above. Taken is a dictionary whose values are all byte sequences, each with any parameters
+ * that are bare items (they are ignored), with optional white space around its commas; of a name given twice
+ * the last counts. Base64 must be padded and canonical, names are lower case. */
 int digest_field_parse(const char *value, uint8_t out[static SHA256_SIZE]) MUST_CHECK;

@@ -1,6 +1,7 @@
 #include "protocol/ident.h"
 
 #include "common/cleanup.h"
+#include "common/text.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -35,6 +36,15 @@ bool client_id_is_reserved(const char *id)
 bool upload_id_is_valid(const char *id)
 {
     return is_made_of(id, ALPHANUMERIC "_-", UPLOAD_ID_MAX);
+}
+
+bool file_path_is_valid(const char *path)
+{
+    enum { JSON_MAX = 5120 }; /* what a token has room for beside the longest ids */
+    size_t length = strnlen(path, FILE_PATH_MAX + 1), json_length = 0;
+    for (size_t i = 0; i < length; i++)
+        json_length += (unsigned char)path[i] < ' ' ? 6 : strchr("\"\\", path[i]) ? 2 : 1;
+    return length > 0 && length <= FILE_PATH_MAX && json_length <= JSON_MAX && text_is_utf8(path, length);
 }
 
 /* Milliseconds in 48 bits and their 4096ths in 12 (RFC 9562 section 6.2, method 3), never the same or less

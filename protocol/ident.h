@@ -18,5 +18,9 @@ bool client_id_is_reserved(const char *id);
 /* [A-Za-z0-9_-]{1,64} */
 bool upload_id_is_valid(const char *id);
 
+/* 1 to FILE_PATH_MAX bytes of UTF-8. A path with more than a few hundred characters that JSON must escape is
+ * refused: its receipt could not be written. */
+bool file_path_is_valid(const char *path);
+
 /* A new UUIDv7 (RFC 9562 section 5.7): ids sort by the time of their making. */
 void upload_id_new(char out[static UPLOAD_ID_SIZE]);

@@ -28,11 +28,6 @@ bool upload_state_from_name(const char *name, UploadState *ret_state)
     return false;
 }
 
-static bool state_is_an_agents(UploadState state)
-{
-    return state != UPLOAD_QUEUED && state != UPLOAD_COMPLETED && state != UPLOAD_EXPIRED;
-}
-
 /* cmd/upload. Its members are read into a zeroed struct: one that is not given stays zero. */
 
 static int refuse_member(Problem *problem, const char *name, const char *expected)
@@ -76,8 +71,8 @@ int upload_command_parse(const void *payload, size_t size, UploadCommand *ret_co
         read_text(object, "receiver", command.receiver, sizeof(command.receiver), problem) != 0 ||
         read_text(object, "ticket", command.ticket, sizeof(command.ticket), problem) != 0)
         return -1;
-    if (command.path[0] == '\0')
-        return refuse_member(problem, "path", "there: name the file, as in {\"path\":\"/the/file\"}");
+    if (!file_path_is_valid(command.path))
+        return refuse_member(problem, "path", "the name of a file, as in {\"path\":\"/the/file\"}");
     *ret_command = command;
     return 0;
 }
@@ -106,30 +101,23 @@ char *upload_command_format(const UploadCommand *command)
 }
 
 /* Times are RFC 3339 in UTC, "2026-11-21T11:06:04.123Z"; the fraction may be missing. */
-
 static bool time_parse(const char *text, int64_t *ret_unix_ms)
 {
     struct tm tm = {0};
-    int length = 0;
-    if (sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour,
-               &tm.tm_min, &tm.tm_sec, &length) != 6)
+    const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+    if (!rest)
         return false;
-    tm.tm_year -= 1900;
-    tm.tm_mon -= 1;
     int64_t unix_ms = (int64_t)timegm(&tm) * 1000;
-
-    char same[TEXT_TIME_SIZE]; /* sscanf() and timegm() forgive much, so it must come out as it went in */
+    char same[TEXT_TIME_SIZE]; /* strptime() and timegm() forgive much, so it must come out as it went in */
     text_time(unix_ms, same);
-    if (length != (int)strlen("2026-11-21T11:06:04") || strncmp(same, text, (size_t)length) != 0)
+    if (strncmp(same, text, (size_t)(rest - text)) != 0 || same[rest - text] != '.')
         return false;
-    const char *rest = text + length;
     if (*rest == '.') {
-        size_t digits = strspn(++rest, "0123456789");
-        if (digits == 0)
+        const char *fraction = ++rest;
+        for (int64_t unit = 100; *rest >= '0' && *rest <= '9'; rest++, unit /= 10)
+            unix_ms += (*rest - '0') * unit;
+        if (rest == fraction)
             return false;
-        for (size_t i = 0, unit = 100; i < digits && unit > 0; i++, unit /= 10)
-            unix_ms += (rest[i] - '0') * (int64_t)unit;
-        rest += digits;
     }
     if (strcmp(rest, "Z") != 0)
         return false;
@@ -137,14 +125,32 @@ static bool time_parse(const char *text, int64_t *ret_unix_ms)
     return true;
 }
 
-/* The getters below take a member that is not there as fine and leave *out alone; one that is wrong is false.
- */
+/* A member that is not there is fine and leaves *out alone; one that is wrong is false. */
 
-static bool get_time(const cJSON *object, const char *name, int64_t *out)
+static bool optional_time(const cJSON *object, const char *name, int64_t *out)
 {
     const char *text;
     int r = json_get_string_ref(object, name, &text);
     return r == JSON_E_ABSENT || (r == JSON_OK && time_parse(text, out));
+}
+
+static bool optional_text(const cJSON *object, const char *name, char *out, size_t size)
+{
+    return json_get_string(object, name, out, size) != JSON_E_TYPE;
+}
+
+static bool optional_number(const cJSON *object, const char *name, uint64_t *out)
+{
+    return json_get_u64(object, name, out) != JSON_E_TYPE;
+}
+
+static bool optional_unsigned(const cJSON *object, const char *name, unsigned *out)
+{
+    uint64_t value = *out;
+    if (!optional_number(object, name, &value) || value > UINT32_MAX)
+        return false;
+    *out = (unsigned)value;
+    return true;
 }
 
 static bool add_time(cJSON *object, const char *name, int64_t unix_ms)
@@ -154,32 +160,14 @@ static bool add_time(cJSON *object, const char *name, int64_t unix_ms)
     return unix_ms == 0 || cJSON_AddStringToObject(object, name, text);
 }
 
-static bool get_text(const cJSON *object, const char *name, char *out, size_t size)
-{
-    return json_get_string(object, name, out, size) != JSON_E_TYPE;
-}
-
-static bool get_number(const cJSON *object, const char *name, uint64_t *out)
-{
-    return json_get_u64(object, name, out) != JSON_E_TYPE;
-}
-
-static bool get_unsigned(const cJSON *object, const char *name, unsigned *out)
-{
-    uint64_t value = *out;
-    if (!get_number(object, name, &value) || value > UINT32_MAX)
-        return false;
-    *out = (unsigned)value;
-    return true;
-}
-
 /* status */
 
+/* Only what is an agent's to say. */
 static bool get_state(const cJSON *object, UploadState *out)
 {
     const char *name;
     return json_get_string_ref(object, "state", &name) == JSON_OK && upload_state_from_name(name, out) &&
-           state_is_an_agents(*out);
+           *out != UPLOAD_QUEUED && *out != UPLOAD_COMPLETED && *out != UPLOAD_EXPIRED;
 }
 
 static bool get_size(const cJSON *object, UploadStatus *status)
@@ -213,10 +201,10 @@ int upload_status_parse(const void *payload, size_t size, UploadStatus *ret_stat
     UploadStatus status = {0};
     cJSON *object CLEANUP(json_delete) = json_parse_object(payload, size, MESSAGE_MAX);
     if (!object || !get_state(object, &status.state) ||
-        !get_text(object, "path", status.path, sizeof(status.path)) || !get_size(object, &status) ||
-        !get_number(object, "sent", &status.sent_bytes) || !get_sha256(object, &status) ||
-        !get_unsigned(object, "attempt", &status.attempt) || !get_time(object, "at", &status.at_unix_ms) ||
-        !get_error(object, &status.problem))
+        !optional_text(object, "path", status.path, sizeof(status.path)) || !get_size(object, &status) ||
+        !optional_number(object, "sent", &status.sent_bytes) || !get_sha256(object, &status) ||
+        !optional_unsigned(object, "attempt", &status.attempt) ||
+        !optional_time(object, "at", &status.at_unix_ms) || !get_error(object, &status.problem))
         return -1;
     *ret_status = status;
     return 0;
@@ -267,10 +255,10 @@ int presence_parse(const void *payload, size_t size, Presence *ret_presence)
     Presence presence = {0};
     cJSON *object CLEANUP(json_delete) = json_parse_object(payload, size, MESSAGE_MAX);
     if (!object || json_get_bool(object, "online", &presence.online) != JSON_OK ||
-        !get_time(object, "since", &presence.since_unix_ms) ||
-        !get_text(object, "version", presence.version, sizeof(presence.version)) ||
-        !get_unsigned(object, "active", &presence.active) ||
-        !get_unsigned(object, "queued", &presence.queued))
+        !optional_time(object, "since", &presence.since_unix_ms) ||
+        !optional_text(object, "version", presence.version, sizeof(presence.version)) ||
+        !optional_unsigned(object, "active", &presence.active) ||
+        !optional_unsigned(object, "queued", &presence.queued))
         return -1;
     cJSON *labels = cJSON_GetObjectItemCaseSensitive(object, "labels");
     if (labels && !cJSON_IsNull(labels)) {

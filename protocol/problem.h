@@ -43,7 +43,7 @@ ErrorCode error_code_from_name(const char *name); /* ERROR_INTERNAL for a name w
 /* {"code","reason","message"}; NULL when out of memory. */
 cJSON *problem_to_json(const Problem *problem);
 
-/* From a peer: what is missing or too long becomes a stand-in. */
+/* From a peer: what is missing becomes a stand-in, and a long message is cut. */
 void problem_from_json(const cJSON *object, Problem *ret_problem);
 
 /* An application/problem+json body: {"type","title","status","detail","code","reason","message"}. type NULL:

@@ -30,8 +30,7 @@ const char *token_error_text(int error)
 /* Asked before signing too: what we sign, the other side can read. */
 static bool subject_is_valid(const char *client, const char *upload, const char *path)
 {
-    return client_id_is_valid(client) && upload_id_is_valid(upload) && path[0] != '\0' &&
-           text_is_utf8(path, strlen(path));
+    return client_id_is_valid(client) && upload_id_is_valid(upload) && file_path_is_valid(path);
 }
 
 static bool get_text(const cJSON *object, const char *name, char *out, size_t size)

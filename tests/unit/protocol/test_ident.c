@@ -47,6 +47,25 @@ static void upload_ids_have_1_to_64_characters(void **state)
     assert_false(upload_id_is_valid(TEXT_64 "x"));
 }
 
+static void paths_are_utf_8_that_fits_a_token(void **state)
+{
+    (void)state;
+    char path[FILE_PATH_MAX + 2];
+    assert_true(file_path_is_valid("-"));
+    assert_true(file_path_is_valid("caf\xc3\xa9\n\"\\"));
+    assert_false(file_path_is_valid(""));
+    assert_false(file_path_is_valid("caf\xe9"));
+    memset(path, 'a', sizeof(path));
+    path[FILE_PATH_MAX + 1] = '\0';
+    assert_false(file_path_is_valid(path));
+    path[FILE_PATH_MAX] = '\0';
+    assert_true(file_path_is_valid(path));
+    memset(path, '\n', 205);
+    assert_true(file_path_is_valid(path));
+    path[205] = '\n';
+    assert_false(file_path_is_valid(path));
+}
+
 static void services_names_are_reserved(void **state)
 {
     (void)state;
@@ -113,6 +132,7 @@ int main(void)
         cmocka_unit_test(client_ids_are_plain_names),
         cmocka_unit_test(every_byte_is_decided),
         cmocka_unit_test(upload_ids_have_1_to_64_characters),
+        cmocka_unit_test(paths_are_utf_8_that_fits_a_token),
         cmocka_unit_test(services_names_are_reserved),
         cmocka_unit_test(new_ids_are_uuid_version_7_of_now),
         cmocka_unit_test(new_ids_ascend_and_never_repeat_among_threads),

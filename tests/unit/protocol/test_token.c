@@ -250,18 +250,31 @@ static void receipt_round_trip(void **state)
     assert_int_equal(receipt.issued_unix_s, expected.issued_unix_s);
 }
 
-static void longest_path_fits(void **state)
+static void fill(char *text, size_t length, char character)
+{
+    memset(text, character, length);
+    text[length] = '\0';
+}
+
+static void longest_receipt_and_message_fit(void **state)
 {
     (void)state;
-    char *token CLEANUP(free_ptr) = NULL;
     Receipt receipt = a_receipt(), again;
-    memset(receipt.path, 'a', FILE_PATH_MAX);
-    receipt.path[FILE_PATH_MAX] = '\0';
-    assert_int_equal(receipt_sign(key, &receipt, &token), 0);
-    assert_int_equal(receipt_verify(ring, token, &again), 0);
-    assert_string_equal(again.path, receipt.path);
-    char *message CLEANUP(free_ptr) = receipt_message_format(&receipt, receipt.path, 0, token);
-    assert_true(strlen(message) <= MESSAGE_MAX);
+    fill(receipt.client, CLIENT_ID_MAX, 'c');
+    fill(receipt.upload, UPLOAD_ID_MAX, 'u');
+    fill(receipt.issuer, sizeof(receipt.issuer) - 1, 'i');
+    receipt.size_bytes = 1ULL << 53;
+    receipt.issued_unix_s = 1LL << 53;
+    for (size_t control = 0; control <= 205; control += 205) {
+        fill(receipt.path, FILE_PATH_MAX, 'a');
+        memset(receipt.path, '\x01', control);
+        char *token CLEANUP(free_ptr) = NULL;
+        assert_int_equal(receipt_sign(key, &receipt, &token), 0);
+        assert_int_equal(receipt_verify(ring, token, &again), 0);
+        assert_string_equal(again.path, receipt.path);
+        char *message CLEANUP(free_ptr) = receipt_message_format(&receipt, "client/upload/name", 0, token);
+        assert_true(strlen(message) <= MESSAGE_MAX - 1000);
+    }
 }
 
 static void what_could_not_be_read_is_not_signed(void **state)
@@ -269,9 +282,9 @@ static void what_could_not_be_read_is_not_signed(void **state)
     (void)state;
     char *token = NULL;
     Receipt receipt = a_receipt();
-    memset(receipt.path, '\x01', FILE_PATH_MAX); /* six characters each in JSON */
-    receipt.path[FILE_PATH_MAX] = '\0';
-    assert_int_equal(receipt_sign(key, &receipt, &token), -EMSGSIZE);
+    memset(receipt.path, '\x01', 1000); /* six characters each in JSON */
+    receipt.path[1000] = '\0';
+    assert_int_equal(receipt_sign(key, &receipt, &token), -EINVAL);
     strcpy(receipt.path, "\xff");
     assert_int_equal(receipt_sign(key, &receipt, &token), -EINVAL);
     strcpy(receipt.path, "");
@@ -604,7 +617,7 @@ int main(void)
         cmocka_unit_test(signature_equals_that_of_other_code),
         cmocka_unit_test(ticket_round_trip),
         cmocka_unit_test(receipt_round_trip),
-        cmocka_unit_test(longest_path_fits),
+        cmocka_unit_test(longest_receipt_and_message_fit),
         cmocka_unit_test(what_could_not_be_read_is_not_signed),
         cmocka_unit_test(ticket_expires_at_exactly_its_time),
         cmocka_unit_test(every_flipped_bit_is_refused),
