@@ -193,7 +193,7 @@ typedef struct Part {
     size_t length;
 } Part;
 
-/* header . payload . signature: exactly three, none empty. */
+/* header . payload . signature: exactly three. */
 static bool split(const char *token, Part parts[static 3])
 {
     if (strnlen(token, TICKET_MAX) == TICKET_MAX)
@@ -201,7 +201,7 @@ static bool split(const char *token, Part parts[static 3])
     for (size_t i = 0; i < 3; i++) {
         parts[i] = (Part){token, strcspn(token, ".")};
         token += parts[i].length;
-        if (parts[i].length == 0 || *token != (i < 2 ? '.' : '\0'))
+        if (*token != (i < 2 ? '.' : '\0'))
             return false;
         token++;
     }
