@@ -1,0 +1,59 @@
+"""Somebody on the broker who hears and says what the ACL lets him."""
+
+import json
+import ssl
+import threading
+
+import paho.mqtt.client as mqtt
+
+from .waiting import PATIENCE_S, wait_until
+
+
+class Observer:
+    """Connects with a certificate; collects (topic, payload) of everything it subscribes to."""
+
+    def __init__(self, port, ca, identity, client_id="", subscribe=()):
+        self.messages = []
+        self.granted = {}
+        self.connect_result = None
+        self.disconnects = []
+        self._lock = threading.Lock()
+        self._client = mqtt.Client(client_id=client_id, clean_session=True, protocol=mqtt.MQTTv311)
+        self._client.tls_set(str(ca), str(identity[0]), str(identity[1]), tls_version=ssl.PROTOCOL_TLS_CLIENT)
+        self._client.on_connect = lambda client, data, flags, code: setattr(self, "connect_result", code)
+        self._client.on_disconnect = lambda client, data, code: self.disconnects.append(code)
+        self._client.on_message = self._heard
+        self._client.on_subscribe = lambda client, data, mid, granted: self.granted.update({mid: granted})
+        self._client.connect("127.0.0.1", port, keepalive=30)
+        self._client.loop_start()
+        wait_until(lambda: self.connect_result is not None, "the broker's CONNACK")
+        for topic in subscribe:
+            self.subscribe(topic)
+
+    def subscribe(self, topic):
+        """Returns the QoS that the broker granted; 128 is a refusal."""
+        _, mid = self._client.subscribe(topic, qos=1)
+        return wait_until(lambda: self.granted.get(mid), f"the broker's SUBACK for {topic}")[0]
+
+    def publish(self, topic, payload, retain=False):
+        """Returns when the broker has acknowledged it (which it also does with what the ACL drops)."""
+        text = payload if isinstance(payload, (str, bytes)) else json.dumps(payload)
+        self._client.publish(topic, text, qos=1, retain=retain).wait_for_publish(PATIENCE_S)
+
+    def on(self, topic):
+        """The payloads heard on exactly this topic, parsed."""
+        with self._lock:
+            return [json.loads(payload) for heard, payload in self.messages if heard == topic]
+
+    def wait_for(self, topic, wanted=lambda message: True, timeout_s=PATIENCE_S):
+        """The first message there for which wanted() is true."""
+        return wait_until(lambda: next((message for message in self.on(topic) if wanted(message)), None),
+                          lambda: f"a message on {topic}; heard {self.on(topic)[-3:]}", timeout_s)
+
+    def close(self):
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _heard(self, client, data, message):
+        with self._lock:
+            self.messages.append((message.topic, message.payload))

@@ -1,0 +1,100 @@
+"""A TCP proxy that can go dark: connections stay open and nothing passes, in either direction, as behind a NAT box that
+lost its table."""
+
+import socket
+import struct
+import threading
+
+CHUNK = 65536
+
+
+class Proxy:
+    def __init__(self, target_port):
+        self.target = ("127.0.0.1", target_port)
+        self.dark = False
+        self._connections = []
+        self._lock = threading.Lock()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def accepted(self):
+        """How many connections were ever made to it."""
+        return len(self._connections)
+
+    def black_out(self):
+        """From now on bytes are swallowed; new connections are accepted and hear nothing."""
+        with self._lock:
+            self.dark = True
+            for connection in self._connections:
+                connection.dark = True
+
+    def light_up(self):
+        """New connections work again. The old ones have lost bytes: they stay dark for ever."""
+        with self._lock:
+            self.dark = False
+
+    def cut(self):
+        """Resets every connection."""
+        with self._lock:
+            for connection in self._connections:
+                connection.reset()
+
+    def close(self):
+        self._listener.close()
+        self.cut()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            with self._lock:
+                self._connections.append(Connection(client, self.target, self.dark))
+
+
+class Connection:
+    def __init__(self, client, target, dark):
+        self.dark = dark
+        self.client = client
+        self.server = None
+        if dark:
+            return  # never read from, never answered
+        try:
+            self.server = socket.create_connection(target, timeout=5)
+        except OSError:
+            client.close()
+            return
+        self.server.settimeout(None)
+        for source, sink in ((client, self.server), (self.server, client)):
+            threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    def _pump(self, source, sink):
+        while True:
+            try:
+                data = source.recv(CHUNK)
+                if self.dark and data:
+                    continue
+                if self.dark:
+                    return  # the other side must not hear that this one has gone
+                if data:
+                    sink.sendall(data)
+                else:
+                    sink.shutdown(socket.SHUT_WR)
+                    return
+            except OSError:
+                if not self.dark:
+                    self.reset()
+                return
+
+    def reset(self):
+        for end in (self.client, self.server):
+            if end is not None and end.fileno() >= 0:
+                try:
+                    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    end.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+                end.close()

@@ -1,0 +1,214 @@
+"""Who is who: certificates and what they are good for, at the broker and at the receiver."""
+
+import re
+import ssl
+
+import pytest
+
+from harness.house import command_payload
+from harness.observer import Observer
+from harness.pki import Pki
+from harness.waiting import stays, wait_until
+
+UPLOAD = "/v1/uploads/x1"
+REFUSALS = (ssl.SSLError, ConnectionError, EOFError)
+
+
+@pytest.fixture(scope="module")
+def shared(shared_house):
+    return shared_house.start(agents=("restaurant_1", "restaurant_2"))
+
+
+@pytest.fixture(scope="module")
+def strangers(tmp_path_factory):
+    """A public key infrastructure of somebody else, with the same names in it."""
+    return Pki.make(tmp_path_factory.mktemp("strangers") / "pki")
+
+
+def clear_lines(daemon, pattern):
+    """The lines for a person: not those of level debug."""
+    return [line for line in daemon.log_lines(pattern) if not re.search(r"\bdebug\b", line[:60], re.IGNORECASE)]
+
+
+def refused_by_receiver(house, identity):
+    """True if the receiver ends the handshake or answers 401 or 403; False if it takes the upload."""
+    try:
+        status = house.https(identity).request("PUT", UPLOAD, b"data").status
+    except REFUSALS:
+        return True
+    assert status in (201, 401, 403), status
+    return status != 201
+
+
+def refused_by_broker(house, port, identity, ca=None):
+    observer = None
+    try:
+        observer = Observer(port, ca or house.pki.ca, identity)
+        # a TLS 1.3 server's refusal comes after the client believes the handshake to be over
+        return observer.connect_result != 0 or bool(observer.disconnects)
+    except (*REFUSALS, AssertionError):
+        return True
+    finally:
+        if observer:
+            observer.close()
+
+
+# the agent's and the receiver's side
+
+
+@pytest.mark.parametrize("wrong", ["ca", "client certificate", "server certificate"])
+def test_agent_with_wrong_certificates_never_connects_and_says_why(shared, strangers, wrong):
+    name = f"wrong-{wrong.replace(' ', '-')}"
+    broker = {"ca": {"ca": strangers.ca},
+              "client certificate": dict(zip(("cert", "key"), strangers.client(name))),
+              "server certificate": dict(zip(("cert", "key"), shared.pki.server(name)))}[wrong]
+    agent = shared.start_agent(name, {"agent": {"client_id": name}, "broker": broker}, wait=False)
+    agent.wait_log(r"(?i)broker.*(certificate|tls|ssl|alert|refused|handshake)")
+    stays(lambda: not agent.log_lines("connected to the broker"), "not connected", 1)
+    lines = clear_lines(agent, r"(?i)certificate|tls|ssl|alert|refused|handshake")
+    assert 1 <= len(lines) <= 2, f"one clear line, not one a try: {lines}"
+    assert shared.api().request("GET", f"/clients/{name}").status == 404
+
+
+def test_agent_sends_nothing_to_a_receiver_with_a_strange_certificate(shared, strangers, pki):
+    name = "careful"
+    agent = shared.start_agent(name, {"receiver": {"ca": strangers.ca}})
+    operator = shared.observer()
+    operator.publish(f"beckon/v1/{name}/cmd/upload/strange", command_payload(agent.file("x", b"secret")))
+    agent.wait_log(r"(?i)certificate|ssl|tls")
+    stays(lambda: not any(message["state"] == "done" for message in operator.on(f"beckon/v1/{name}/status/strange")),
+          "not done", 0.5)
+    assert shared.stored(name, "strange") is None
+    operator.publish(f"beckon/v1/{name}/cmd/cancel/strange", {})
+    operator.wait_for(f"beckon/v1/{name}/status/strange", lambda message: message["state"] == "cancelled")
+
+
+@pytest.mark.parametrize("whose", ["stranger's", "server's", "none"])
+def test_receiver_refuses_certificates_that_are_no_clients(shared, strangers, pki, whose):
+    identity = {"stranger's": strangers.client("restaurant_1"), "server's": pki.server("restaurant_1"), "none": None}[whose]
+    known = len(clear_lines(shared.receiver, r"(?i)certificate"))
+    before = shared.stored_files()
+    assert refused_by_receiver(shared, identity)
+    assert shared.stored_files() == before
+    if identity:
+        wait_until(lambda: len(clear_lines(shared.receiver, r"(?i)certificate")) > known, "a clear line in the receiver's log")
+        assert len(clear_lines(shared.receiver, r"(?i)certificate")) == known + 1
+    assert not refused_by_receiver(shared, pki.client("restaurant_1"))
+
+
+@pytest.mark.parametrize("listener", ["devices", "people"])
+@pytest.mark.parametrize("whose", ["stranger's", "server's", "other listener's"])
+def test_broker_refuses_certificates_that_are_not_for_that_listener(shared, strangers, pki, listener, whose):
+    port = shared.devices_port if listener == "devices" else shared.people_port
+    right, stranger, other = {
+        "devices": (pki.client("tester"), strangers.client("tester"), pki.service("operator")),
+        "people": (pki.service("operator"), strangers.service("operator"), pki.client("tester")),
+    }[listener]
+    identity = {"stranger's": stranger, "server's": pki.server("tester"), "other listener's": other}[whose]
+    lines = len(shared.broker.log().splitlines())
+    assert refused_by_broker(shared, port, identity)
+    wait_until(lambda: any(re.search("(?i)ssl|certificate|error", line) for line in shared.broker.log().splitlines()[lines:]),
+               "a line in the broker's log")
+    assert not refused_by_broker(shared, port, right)
+
+
+def test_broker_refuses_a_client_without_a_certificate(shared, folder):
+    context = ssl.create_default_context(cafile=str(shared.pki.ca))
+    import socket
+    for port in (shared.devices_port, shared.people_port):
+        with pytest.raises(REFUSALS):
+            with context.wrap_socket(socket.create_connection(("127.0.0.1", port), 10), server_hostname="localhost") as stream:
+                stream.sendall(bytes.fromhex("100c00044d5154540402003c0000"))
+                assert stream.recv(1), "closed"
+                return
+            raise EOFError
+
+
+# devices among each other
+
+
+@pytest.fixture
+def intruder(shared, pki):
+    """A device of the house that speaks MQTT with a client of its own."""
+    observers = []
+
+    def connect(client_id=""):
+        observers.append(Observer(shared.devices_port, pki.ca, pki.client("intruder"), client_id=client_id))
+        return observers[-1]
+    yield connect
+    for observer in observers:
+        observer.close()
+
+
+def test_device_hears_only_its_own_commands(shared, intruder):
+    spy = intruder()
+    for topic in ("beckon/v1/restaurant_1/cmd/#", "beckon/v1/+/cmd/#", "beckon/#", "#", "$SYS/#", "beckon/v1/restaurant_1/status/#",
+                  "beckon/v1/intruder/cmd/#"):
+        spy.subscribe(topic)
+    operator = shared.observer()
+    path = shared.agents["restaurant_1"].file("private", b"private")
+    operator.publish("beckon/v1/restaurant_1/cmd/upload/private", command_payload(path))
+    operator.wait_for("beckon/v1/restaurant_1/receipt/private")
+    operator.publish("beckon/v1/intruder/cmd/upload/own", command_payload("/x"))
+    spy.wait_for("beckon/v1/intruder/cmd/upload/own")
+    assert {topic for topic, _ in spy.messages} == {"beckon/v1/intruder/cmd/upload/own"}
+
+
+def test_device_speaks_only_for_itself(shared, intruder):
+    operator = shared.observer(subscribe=("beckon/v1/#",))
+    liar = intruder()
+    for topic in ("beckon/v1/restaurant_1/status/lie", "beckon/v1/restaurant_1/presence", "beckon/v1/restaurant_1/receipt/lie",
+                  "beckon/v1/restaurant_1/cmd/upload/lie", "beckon/v1/intruder/cmd/upload/lie", "beckon/v1/intruder/receipt/lie"):
+        liar.publish(topic, {"state": "done", "online": False, "path": "/x", "receipt": "x"})
+    liar.publish("beckon/v1/intruder/status/truth", {"state": "failed", "path": "/x"})
+    operator.wait_for("beckon/v1/intruder/status/truth")
+    heard = {topic for topic, payload in operator.messages if b"lie" in topic.encode() or b'"path": "/x"' in payload}
+    assert heard == {"beckon/v1/intruder/status/truth"}
+    assert shared.api().request("GET", "/clients/restaurant_1").json()["online"] is True
+
+
+def test_device_can_not_take_over_another_ones_session(shared, intruder):
+    victim = shared.agents["restaurant_2"]
+    thief = intruder(client_id="restaurant_2")
+    thief.subscribe("beckon/v1/restaurant_2/cmd/#")
+    operator = shared.observer()
+    path = victim.file("kept", b"kept")
+    operator.publish("beckon/v1/restaurant_2/cmd/upload/kept", command_payload(path))
+    operator.wait_for("beckon/v1/restaurant_2/receipt/kept")
+    assert not victim.log_lines("(?i)disconnected|trying again")
+    assert thief.messages == []
+
+
+def test_operator_can_neither_read_commands_nor_forge_receipts(shared):
+    operator = shared.observer(subscribe=("beckon/v1/+/cmd/#", "#", "beckon/v1/+/receipt/+", "beckon/v1/+/status/+"))
+    operator.publish("beckon/v1/restaurant_1/receipt/forged", {"receipt": "x"})
+    operator.publish("beckon/v1/restaurant_1/status/forged", {"state": "done"})
+    path = shared.agents["restaurant_1"].file("true", b"true")
+    operator.publish("beckon/v1/restaurant_1/cmd/upload/true", command_payload(path))
+    operator.wait_for("beckon/v1/restaurant_1/receipt/true")
+    assert not [topic for topic, _ in operator.messages if "/cmd/" in topic or topic.endswith("forged")]
+
+
+# revocation: in a house with an authority of its own
+
+
+def test_revoked_certificate_is_refused_by_receiver_and_broker(house, folder):
+    house.pki = Pki.make(folder / "own-pki")
+    house.start(agents=("restaurant_1", "restaurant_2"))
+    revoked = [folder / "kept.crt", folder / "kept.key"]
+    for copy, original in zip(revoked, house.pki.client("restaurant_1")):
+        copy.write_bytes(original.read_bytes())
+    assert not refused_by_receiver(house, revoked)
+
+    house.agents["restaurant_1"].stop()
+    assert not refused_by_broker(house, house.devices_port, revoked)
+    house.pki.run("revoke", "client/restaurant_1")
+    wait_until(lambda: refused_by_receiver(house, revoked), "the receiver to have read the new list")
+    assert clear_lines(house.receiver, "(?i)revoked")
+    assert not refused_by_receiver(house, house.pki.client("restaurant_2"))
+
+    house.broker.restart()
+    assert refused_by_broker(house, house.devices_port, revoked)
+    assert house.broker.log_lines("(?i)revoked|certificate|ssl")
+    house.agents["restaurant_2"].wait_log("connected to the broker", count=2)
+    house.wait_online("restaurant_2")

@@ -1,0 +1,88 @@
+"""Large files, and what memory they cost. 5 GB and the memory limits are for the plain build only: a sanitizer's shadow
+memory is its own."""
+
+import os
+import subprocess
+import threading
+
+import pytest
+
+from harness.process import rss_kb
+from harness.waiting import SANITIZED
+
+WORKER_KB, AGENT_KB, RECEIVER_KB = 16 * 1024, 8.5 * 1024, 64 * 1024
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def house(shared_house):
+    return shared_house.start()
+
+
+class Sampler:
+    """The largest resident size of agent, its workers and the receiver, looked at every 20 ms."""
+
+    def __init__(self, house):
+        self.agent, self.receiver = house.agents["restaurant_1"], house.receiver
+        self.peak = {"agent": 0, "worker": 0, "receiver": 0}
+        self.samples = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self):
+        while not self._ended.wait(0.02):
+            workers = [pid for pid in self.agent.workers() if is_worker(pid)]
+            self.samples += bool(workers)
+            for name, pids in (("agent", [self.agent.pid]), ("worker", workers), ("receiver", [self.receiver.pid])):
+                self.peak[name] = max([self.peak[name], *map(rss_kb, pids)])
+
+
+def is_worker(pid):
+    """Not the short moment between fork and exec."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as file:
+            return file.read().startswith("beckon-upload")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def get(house, path, out):
+    with Sampler(house) as sampler:
+        result = house.cli("get", "restaurant_1", path, "-o", out, timeout_s=240)
+    assert result.returncode == 0, result.stderr
+    assert subprocess.run(["cmp", path, out], check=False).returncode == 0
+    assert house.stored_files()[0].stat().st_size == path.stat().st_size
+    assert sampler.samples > 0, "no worker was seen"
+    print("peak RSS in KB:", sampler.peak)
+    if not SANITIZED:
+        assert sampler.peak["worker"] < WORKER_KB, sampler.peak
+        assert sampler.peak["agent"] < AGENT_KB, sampler.peak
+        assert sampler.peak["receiver"] < RECEIVER_KB, sampler.peak
+    out.unlink()
+    house.stored_files()[0].unlink()  # the disk is the developer's
+
+
+def test_100_mb_arrive_whole(house, folder):
+    size = (10 if SANITIZED else 100) * MIB
+    path = house.agents["restaurant_1"].file("random.bin", os.urandom(size))
+    get(house, path, folder / "out")
+
+
+def test_sparse_5_gb_arrive_whole_in_little_memory(house, folder):
+    size = 64 * MIB if SANITIZED else 5 * 1024 * MIB
+    path = house.agents["restaurant_1"].files / "sparse.bin"
+    with open(path, "wb") as file:
+        file.write(b"begin")
+        file.seek(size // 2)
+        file.write(b"middle")
+        file.seek(size - 3)
+        file.write(b"end")
+    get(house, path, folder / "out")
