@@ -117,6 +117,8 @@ static int start(Cli *cli, const GetOptions *options, RestReply *ret_reply, char
     upload_id_new(key);
     for (int i = 0; i < START_TRIES && r == REST_E_UNAVAILABLE; i++)
         r = i > 0 && interrupt_wait(500 * i) ? REST_E_INTERRUPTED : rest_call(cli->rest, &call, ret_reply);
+    if (r == REST_E_INTERRUPTED)
+        cli_error("interrupted before the coordinator answered; it may have the request: beckon downloads");
     if (r != 0) {
         int code = cli_rest_failed(cli, r);
         return r == REST_E_REFUSED && rest_client_failure(cli->rest)->http_status >= 400 ? EXIT_REJECTED
