@@ -1,0 +1,244 @@
+#include "agent/config.h"
+
+#include "common/files.h"
+#include "common/text.h"
+#include "protocol/ident.h"
+#include "protocol/message.h"
+
+#include <errno.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <string.h>
+
+#define MEMBER(member) .offset = offsetof(AgentConfig, member)
+
+const ConfigKey agent_config_keys[] = {
+    {"agent", "client_id", CONFIG_STRING, MEMBER(client_id)},
+    {"agent", "state_dir", CONFIG_FOLDER, MEMBER(state_dir), .fallback = "/var/lib/beckon-agent"},
+    {"agent", "worker", CONFIG_FILE, MEMBER(worker)},
+    {"agent", "concurrency", CONFIG_NUMBER, MEMBER(concurrency), .fallback = "2", .min = 1, .max = 64},
+    {"agent", "queue", CONFIG_NUMBER, MEMBER(queue), .fallback = "100", .min = 1, .max = 500},
+    {"agent", "remember", CONFIG_NUMBER, MEMBER(remember), .fallback = "10000", .min = 1000, .max = 1000000},
+    {"agent", "heartbeat", CONFIG_DURATION, MEMBER(heartbeat_ms), .fallback = "30s", .min = 1000,
+     .max = 3600000},
+    {"labels", NULL, CONFIG_PAIRS, MEMBER(labels)},
+
+    {"broker", "host", CONFIG_STRING, MEMBER(broker_host), .required = true},
+    {"broker", "port", CONFIG_NUMBER, MEMBER(broker_port), .fallback = "8883", .min = 1, .max = 65535},
+    {"broker", "ca", CONFIG_FILE, MEMBER(broker_ca), .required = true},
+    {"broker", "cert", CONFIG_FILE, MEMBER(broker_cert), .required = true},
+    {"broker", "key", CONFIG_FILE, MEMBER(broker_key), .required = true},
+    {"broker", "keepalive", CONFIG_DURATION, MEMBER(keepalive_ms), .fallback = "30s", .min = 5000,
+     .max = 3600000},
+    {"broker", "backoff_min", CONFIG_DURATION, MEMBER(broker_backoff_min_ms), .fallback = "1s", .min = 100},
+    {"broker", "backoff_max", CONFIG_DURATION, MEMBER(broker_backoff_max_ms), .fallback = "60s", .min = 100,
+     .max = 86400000},
+
+    {"files", "allow", CONFIG_LIST, MEMBER(allow)},
+    {"files", "base", CONFIG_FOLDER, MEMBER(base)},
+    {"files", "max_size", CONFIG_SIZE, MEMBER(max_size_bytes), .fallback = "0"},
+
+    {"receiver", "url", CONFIG_STRING, MEMBER(receiver_url), .required = true},
+    {"receiver", "ca", CONFIG_FILE, MEMBER(receiver_ca)},
+    {"receiver", "cert", CONFIG_FILE, MEMBER(receiver_cert)},
+    {"receiver", "key", CONFIG_FILE, MEMBER(receiver_key)},
+    {"receiver", "proxy", CONFIG_STRING, MEMBER(receiver_proxy)},
+    {"receiver", "rate", CONFIG_SIZE, MEMBER(rate_bytes_per_s), .fallback = "0"},
+    {"receiver", "min_rate", CONFIG_SIZE, MEMBER(min_rate_bytes_per_s), .fallback = "100"},
+    {"receiver", "stall_time", CONFIG_DURATION, MEMBER(stall_ms), .fallback = "60s", .min = 1000,
+     .max = 86400000},
+    {"receiver", "commit_timeout", CONFIG_DURATION, MEMBER(commit_timeout_ms), .fallback = "10m", .min = 1000,
+     .max = 86400000},
+    {"receiver", "backoff_min", CONFIG_DURATION, MEMBER(retry_min_ms), .fallback = "1s", .min = 100},
+    {"receiver", "backoff_max", CONFIG_DURATION, MEMBER(retry_max_ms), .fallback = "5m", .min = 100,
+     .max = 86400000},
+    {"receivers", NULL, CONFIG_PAIRS, MEMBER(receivers)},
+
+    LOG_CONFIG_KEYS(AgentConfig),
+};
+const size_t agent_config_key_count = ARRAY_SIZE(agent_config_keys);
+
+/* The one CN of a PEM certificate. The caller frees; NULL if there is none or more than one. */
+static char *common_name(const char *file)
+{
+    FILE *stream CLEANUP(close_stream) = fopen(file, "re");
+    X509 *certificate = stream ? PEM_read_X509(stream, NULL, NULL, NULL) : NULL;
+    X509_NAME *subject = certificate ? X509_get_subject_name(certificate) : NULL;
+    char *name = NULL;
+
+    int at = subject ? X509_NAME_get_index_by_NID(subject, NID_commonName, -1) : -1;
+    if (at >= 0 && X509_NAME_get_index_by_NID(subject, NID_commonName, at) < 0) {
+        const ASN1_STRING *value = X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at));
+        int length = ASN1_STRING_length(value);
+        const char *text = (const char *)ASN1_STRING_get0_data(value);
+        if (length > 0 && memchr(text, '\0', (size_t)length) == NULL)
+            name = text_format("%.*s", length, text);
+    }
+    X509_free(certificate);
+    return name;
+}
+
+/* The certificate's name is what broker and receiver know us by; another client_id would only be refused
+ * there. */
+static int check_client_id(AgentConfig *config)
+{
+    char *name CLEANUP(free_ptr) = common_name(config->broker_cert);
+
+    if (!name || !client_id_is_valid(name) || client_id_is_reserved(name)) {
+        config_mistake("broker", "cert",
+                       "[broker] cert: %s names no client: its CN must be a client id such as restaurant_1",
+                       config->broker_cert);
+        return 1;
+    }
+    if (config->client_id && strcmp(config->client_id, name) != 0) {
+        config_mistake("agent", "client_id",
+                       "[agent] client_id is %s, but the certificate is for %s; remove the key or take "
+                       "another certificate",
+                       config->client_id, name);
+        return 1;
+    }
+    free(config->client_id);
+    config->client_id = TAKE_PTR(name);
+    return 0;
+}
+
+static int check_url(const char *section, const char *key, const char *url)
+{
+    const char *host = strncmp(url, "https://", 8) == 0 ? url + 8 : "";
+
+    if (*host && *host != ':' && !strpbrk(host, "/?#@ "))
+        return 0;
+    config_mistake(section, key, "[%s] %s: '%s' is not of the form https://host:port, without a path",
+                   section, key, url);
+    return 1;
+}
+
+static int check_receivers(AgentConfig *config)
+{
+    int mistakes = check_url("receiver", "url", config->receiver_url);
+
+    for (size_t i = 0; i < config->receivers.count; i++) {
+        char *name CLEANUP(free_ptr) = strdup(config->receivers.items[i]);
+        char *url = name ? strchr(name, '=') : NULL;
+        if (!url)
+            return mistakes + 1;
+        *url++ = '\0';
+        mistakes += check_url("receivers", name, url);
+        if (strlen(name) >= RECEIVER_NAME_SIZE) {
+            config_mistake("receivers", name, "[receivers] the name has more than %d bytes; shorten it",
+                           RECEIVER_NAME_SIZE - 1);
+            mistakes++;
+        }
+    }
+    return mistakes;
+}
+
+static int check_folders(AgentConfig *config)
+{
+    int mistakes = 0;
+
+    for (size_t i = 0; i < config->allow.count; i++)
+        if (config->allow.items[i][0] != '/' || strstr(config->allow.items[i], "/../")) {
+            config_mistake("files", "allow", "[files] allow: '%s' is not an absolute folder",
+                           config->allow.items[i]);
+            mistakes++;
+        }
+    if (!config->base && config->allow.count > 0 && !(config->base = strdup(config->allow.items[0])))
+        mistakes++;
+    return mistakes;
+}
+
+static int check_backoff(const char *section, uint64_t min_ms, uint64_t max_ms)
+{
+    if (min_ms <= max_ms)
+        return 0;
+    config_mistake(section, "backoff_max", "[%s] backoff_max is smaller than backoff_min; swap them",
+                   section);
+    return 1;
+}
+
+static int check_labels(const AgentConfig *config)
+{
+    if (config->labels.count <= LABELS_MAX)
+        return 0;
+    config_mistake("labels", "", "[labels] has more than %d labels; remove some", LABELS_MAX);
+    return 1;
+}
+
+/* A key that does not match its certificate shows here, not at the first connection. */
+static int check_key_pair(const char *section, const char *cert, const char *key)
+{
+    FILE *cert_stream CLEANUP(close_stream) = fopen(cert, "re");
+    FILE *key_stream CLEANUP(close_stream) = fopen(key, "re");
+    X509 *certificate = cert_stream ? PEM_read_X509(cert_stream, NULL, NULL, NULL) : NULL;
+    EVP_PKEY *private = key_stream ? PEM_read_PrivateKey(key_stream, NULL, NULL, (void *)"") : NULL;
+
+    bool good = certificate && private && X509_check_private_key(certificate, private) == 1;
+    X509_free(certificate);
+    EVP_PKEY_free(private);
+    if (good)
+        return 0;
+    config_mistake(section, "key", "[%s] key: %s is not the private key of %s", section, key, cert);
+    return 1;
+}
+
+static int default_to(char **member, const char *fallback)
+{
+    if (!*member)
+        *member = strdup(fallback);
+    return *member ? 0 : 1;
+}
+
+/* Beside the agent in a build folder, in the libexec folder when installed. */
+static int find_worker(AgentConfig *config)
+{
+    char self[FILE_PATH_MAX + 1];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+    if (!config->worker && length > 0) {
+        self[length] = '\0';
+        *strrchr(self, '/') = '\0';
+        config->worker = text_format("%s/beckon-upload", self);
+        if (config->worker && access(config->worker, X_OK) < 0) {
+            free(config->worker);
+            config->worker = NULL;
+        }
+    }
+    if (default_to(&config->worker, BECKON_LIBEXEC_DIR "/beckon-upload") == 0 &&
+        access(config->worker, X_OK) == 0)
+        return 0;
+    config_mistake("agent", "worker", "[agent] worker: can't execute %s: %s; set the path of beckon-upload",
+                   config->worker ? config->worker : "beckon-upload", strerror(errno));
+    return 1;
+}
+
+int agent_config_check(void *userdata)
+{
+    AgentConfig *config = userdata;
+    int mistakes = check_client_id(config);
+
+    mistakes += check_key_pair("broker", config->broker_cert, config->broker_key);
+    mistakes += default_to(&config->receiver_ca, config->broker_ca);
+    mistakes += default_to(&config->receiver_cert, config->broker_cert);
+    mistakes += default_to(&config->receiver_key, config->broker_key);
+    mistakes += check_key_pair("receiver", config->receiver_cert, config->receiver_key);
+    mistakes += check_receivers(config);
+    mistakes += check_folders(config);
+    mistakes += check_labels(config);
+    mistakes += check_backoff("broker", config->broker_backoff_min_ms, config->broker_backoff_max_ms);
+    mistakes += check_backoff("receiver", config->retry_min_ms, config->retry_max_ms);
+    return mistakes + find_worker(config);
+}
+
+const char *agent_config_receiver(const AgentConfig *config, const char *name)
+{
+    size_t length = strlen(name);
+
+    if (length == 0)
+        return config->receiver_url;
+    for (size_t i = 0; i < config->receivers.count; i++)
+        if (strncmp(config->receivers.items[i], name, length) == 0 &&
+            config->receivers.items[i][length] == '=')
+            return config->receivers.items[i] + length + 1;
+    return NULL;
+}

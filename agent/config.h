@@ -1,0 +1,40 @@
+/* agent.conf. */
+#pragma once
+
+#include "common/config.h"
+#include "common/program.h"
+
+typedef struct AgentConfig {
+    char *client_id; /* after the check: never NULL */
+    char *state_dir;
+    char *worker; /* path of beckon-upload; after the check: never NULL */
+    uint64_t concurrency, queue, remember, heartbeat_ms;
+    ConfigList labels; /* "name=value" */
+
+    char *broker_host;
+    char *broker_ca, *broker_cert, *broker_key;
+    uint64_t broker_port, keepalive_ms, broker_backoff_min_ms, broker_backoff_max_ms;
+
+    ConfigList allow;
+    char *base; /* after the check: NULL only if nothing is allowed */
+    uint64_t max_size_bytes;
+
+    char *receiver_url;
+    char *receiver_ca, *receiver_cert, *receiver_key; /* after the check: never NULL */
+    char *receiver_proxy;
+    uint64_t rate_bytes_per_s, min_rate_bytes_per_s, stall_ms, commit_timeout_ms;
+    uint64_t retry_min_ms, retry_max_ms;
+    ConfigList receivers; /* "name=url" */
+
+    LogConfig log;
+} AgentConfig;
+
+extern const ConfigKey agent_config_keys[];
+extern const size_t agent_config_key_count;
+
+/* Rules between keys, and the defaults that depend on other keys. Returns the number of mistakes, each
+ * logged. */
+int agent_config_check(void *config);
+
+/* The URL of a receiver by its name, "" for the usual one; NULL if there is none of that name. */
+const char *agent_config_receiver(const AgentConfig *config, const char *name);

@@ -1,0 +1,220 @@
+#include "agent/http_put.h"
+
+#include "common/clock.h"
+#include "common/text.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#define CONNECT_TIMEOUT_S 30L
+#define EXPECT_TIMEOUT_MS                                                                                    \
+    30000L /* long: an early refusal is read reliably only while no body byte was sent */
+#define SEND_BUFFER_BYTES 65536L
+#define TICK_MS 1000
+#define RETRY_AFTER_MAX_S 86400U
+
+typedef struct Transfer {
+    const HttpPut *put;
+    HttpAnswer *answer;
+    bool body_ended;
+    uint64_t window_bytes; /* read since the stall window began */
+    int64_t window_start_ms, body_end_ms, last_tick_ms;
+} Transfer;
+
+static size_t on_read(char *buf, size_t unit, size_t count, void *userdata)
+{
+    Transfer *transfer = userdata;
+    ssize_t got = transfer->put->read(buf, unit * count, transfer->put->userdata);
+
+    if (got < 0)
+        return CURL_READFUNC_ABORT; /* never 0: that would end the body cleanly */
+    if (got == 0) {
+        transfer->body_ended = true;
+        transfer->body_end_ms = clock_monotonic_ms();
+    }
+    transfer->window_bytes += (uint64_t)got;
+    return (size_t)got;
+}
+
+static int on_trailer(struct curl_slist **list, void *userdata)
+{
+    Transfer *transfer = userdata;
+    const char *value = transfer->put->trailer(transfer->put->userdata);
+    char *line CLEANUP(free_ptr) = value ? text_format("%s: %s", transfer->put->trailer_name, value) : NULL;
+    struct curl_slist *longer = line ? curl_slist_append(*list, line) : NULL;
+
+    if (!longer)
+        return CURL_TRAILERFUNC_ABORT;
+    *list = longer;
+    return CURL_TRAILERFUNC_OK;
+}
+
+static size_t on_body(char *data, size_t unit, size_t count, void *userdata)
+{
+    HttpAnswer *answer = ((Transfer *)userdata)->answer;
+    size_t room = HTTP_ANSWER_MAX - answer->body_size;
+    size_t taken = unit * count < room ? unit * count : room;
+
+    memcpy(answer->body + answer->body_size, data, taken);
+    answer->body_size += taken;
+    return unit * count; /* the rest is of no interest */
+}
+
+/* The value of header line "Name: value\r\n" if it is the one called name. */
+static bool header_value(const char *line, size_t size, const char *name, char *out, size_t out_size)
+{
+    size_t name_size = strlen(name);
+
+    if (size <= name_size || strncasecmp(line, name, name_size) != 0 || line[name_size] != ':')
+        return false;
+    const char *start = line + name_size + 1, *end = line + size;
+    while (start < end && (*start == ' ' || *start == '\t'))
+        start++;
+    while (end > start && (end[-1] == '\r' || end[-1] == '\n' || end[-1] == ' '))
+        end--;
+    if ((size_t)(end - start) >= out_size)
+        return false;
+    memcpy(out, start, (size_t)(end - start));
+    out[end - start] = '\0';
+    return true;
+}
+
+static size_t on_header(char *line, size_t unit, size_t count, void *userdata)
+{
+    HttpAnswer *answer = ((Transfer *)userdata)->answer;
+    char value[256];
+    uint64_t seconds = 0;
+
+    if (header_value(line, unit * count, "Repr-Digest", value, sizeof(value)))
+        memcpy(answer->repr_digest, value, sizeof(value));
+    /* RFC 9110 section 10.2.3, the form in seconds; a date is left to our own back-off. */
+    if (header_value(line, unit * count, "Retry-After", value, sizeof(value)) && text_to_u64(value, &seconds))
+        answer->retry_after_ms = 1000 * (seconds < RETRY_AFTER_MAX_S ? seconds : RETRY_AFTER_MAX_S);
+    return unit * count;
+}
+
+/* Not one total time, which kills slow links: a minimum rate while bytes are left, and then a time for the
+ * commit. */
+static bool is_stalled(Transfer *transfer, int64_t now)
+{
+    const HttpPut *put = transfer->put;
+
+    if (transfer->body_ended)
+        return now - transfer->body_end_ms > (int64_t)put->commit_timeout_ms;
+    if (now - transfer->window_start_ms < (int64_t)put->stall_ms)
+        return false;
+    bool stalled = transfer->window_bytes < put->min_rate_bytes_per_s * put->stall_ms / 1000;
+    transfer->window_start_ms = now;
+    transfer->window_bytes = 0;
+    return stalled;
+}
+
+static int on_progress(void *userdata, curl_off_t down_total, curl_off_t down, curl_off_t up_total,
+                       curl_off_t up)
+{
+    Transfer *transfer = userdata;
+    int64_t now = clock_monotonic_ms();
+    (void)down_total;
+    (void)down;
+    (void)up_total;
+    (void)up;
+
+    if (now - transfer->last_tick_ms >= TICK_MS) {
+        transfer->last_tick_ms = now;
+        transfer->put->tick(transfer->put->userdata);
+    }
+    if (!is_stalled(transfer, now))
+        return 0;
+    transfer->answer->timed_out = true;
+    return 1;
+}
+
+static struct curl_slist *make_headers(const HttpPut *put)
+{
+    char *trailer CLEANUP(free_ptr) = text_format("Trailer: %s", put->trailer_name);
+    struct curl_slist *list = trailer ? curl_slist_append(NULL, trailer) : NULL;
+
+    for (const char *const *header = put->headers; list && *header; header++) {
+        struct curl_slist *longer = curl_slist_append(list, *header);
+        if (!longer) {
+            curl_slist_free_all(list);
+            return NULL;
+        }
+        list = longer;
+    }
+    return list;
+}
+
+static void set_callbacks(CURL *curl, Transfer *transfer)
+{
+    curl_easy_setopt(curl, CURLOPT_READFUNCTION, on_read);
+    curl_easy_setopt(curl, CURLOPT_READDATA, transfer);
+    curl_easy_setopt(curl, CURLOPT_TRAILERFUNCTION, on_trailer);
+    curl_easy_setopt(curl, CURLOPT_TRAILERDATA, transfer);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, transfer);
+    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(curl, CURLOPT_HEADERDATA, transfer);
+    curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+    curl_easy_setopt(curl, CURLOPT_XFERINFODATA, transfer);
+}
+
+/* setopt can fail only for want of memory, or because this libcurl lacks TLS: both show when it performs. */
+static void set_options(CURL *curl, const HttpPut *put, struct curl_slist *headers, char *error)
+{
+    curl_easy_setopt(curl, CURLOPT_URL, put->url);
+    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "https");
+    curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1); /* trailers need it */
+    curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
+    curl_easy_setopt(curl, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER_BYTES);
+    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(curl, CURLOPT_EXPECT_100_TIMEOUT_MS, EXPECT_TIMEOUT_MS);
+    curl_easy_setopt(curl, CURLOPT_PROXY, put->proxy ? put->proxy : "");
+    curl_easy_setopt(curl, CURLOPT_NOPROXY, "");
+    curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    curl_easy_setopt(curl, CURLOPT_CAINFO, put->ca_file);
+    curl_easy_setopt(curl, CURLOPT_CAPATH, NULL); /* or the system's CAs would be trusted too */
+    curl_easy_setopt(curl, CURLOPT_SSLCERT, put->cert_file);
+    curl_easy_setopt(curl, CURLOPT_SSLKEY, put->key_file);
+    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECT_TIMEOUT_S);
+    curl_easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(curl, CURLOPT_MAX_SEND_SPEED_LARGE, (curl_off_t)put->rate_bytes_per_s);
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, error);
+}
+
+int http_put(const HttpPut *put, HttpAnswer *ret_answer)
+{
+    Transfer transfer = {.put = put, .answer = ret_answer, .window_start_ms = clock_monotonic_ms()};
+    char error[CURL_ERROR_SIZE] = "";
+    long status = 0;
+
+    *ret_answer = (HttpAnswer){0};
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        return -ENOMEM;
+    CURL *curl = curl_easy_init();
+    struct curl_slist *headers = make_headers(put);
+    int r = curl && headers ? 0 : -ENOMEM;
+    if (r == 0) {
+        set_options(curl, put, headers, error);
+        set_callbacks(curl, &transfer);
+        CURLcode rc = curl_easy_perform(curl);
+        /* An answer counts even if the connection broke behind it: a refusal in mid body does that. */
+        (void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+        if (status >= 200)
+            ret_answer->status = (unsigned)status;
+        if (rc != CURLE_OK)
+            (void)snprintf(ret_answer->error, sizeof(ret_answer->error), "%s",
+                           *error ? error : curl_easy_strerror(rc));
+        ret_answer->body[ret_answer->body_size] = '\0';
+    }
+    curl_slist_free_all(headers);
+    curl_easy_cleanup(curl);
+    curl_global_cleanup();
+    return r;
+}

@@ -1,0 +1,43 @@
+/* One chunked HTTPS PUT with a trailer (libcurl inside). */
+#pragma once
+
+#include "common/cleanup.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define HTTP_ANSWER_MAX 8192 /* bytes of an answer's body that are kept */
+
+typedef struct HttpPut {
+    const char *url;
+    const char *ca_file, *cert_file, *key_file; /* PEM; ca_file alone is trusted */
+    const char *proxy;                          /* NULL: none, whatever the environment says */
+    const char *const *headers;                 /* "Name: value", NULL at the end */
+    const char *trailer_name;
+    uint64_t rate_bytes_per_s; /* 0: unlimited */
+    uint64_t min_rate_bytes_per_s, stall_ms;
+    uint64_t commit_timeout_ms; /* from the body's end to the answer */
+
+    /* Fills buf; returns the number of bytes, 0 at the clean end of the body, or -1 to break the transfer
+     * off. */
+    ssize_t (*read)(void *buf, size_t size, void *userdata);
+    /* The trailer's value, asked for after the end of the body. */
+    const char *(*trailer)(void *userdata);
+    /* Called about once a second. */
+    void (*tick)(void *userdata);
+    void *userdata;
+} HttpPut;
+
+typedef struct HttpAnswer {
+    unsigned status;         /* 0: there was no answer, and error says why */
+    bool timed_out;          /* stalled, or no answer in time */
+    char error[256];         /* libcurl's own words */
+    char repr_digest[256];   /* the header, "" without one */
+    uint64_t retry_after_ms; /* 0: not given */
+    size_t body_size;
+    char body[HTTP_ANSWER_MAX + 1];
+} HttpAnswer;
+
+/* Blocks until there is an answer, or none will come. 0 or -ENOMEM. */
+int http_put(const HttpPut *put, HttpAnswer *ret_answer) MUST_CHECK;

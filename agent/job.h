@@ -1,0 +1,52 @@
+/* One upload request on the device: what was asked, and what has become of it. */
+#pragma once
+
+#include "common/backoff.h"
+#include "common/cleanup.h"
+#include "protocol/message.h"
+
+typedef struct Worker Worker;
+
+typedef struct Job {
+    struct Job *next;
+    char id[UPLOAD_ID_SIZE];
+
+    /* what was asked */
+    char *path;
+    char receiver[RECEIVER_NAME_SIZE];
+    uint64_t max_size_bytes, rate_bytes_per_s; /* 0: none */
+    uint64_t expires_unix_s;                   /* 0: never */
+
+    /* what has become of it */
+    UploadState state; /* accepted (also while it waits), running, or a final one */
+    bool has_size, has_sha256;
+    uint64_t size_bytes, sent_bytes;
+    uint8_t sha256[SHA256_SIZE];
+    unsigned attempt; /* starts of a worker so far; over restarts too, so that it only grows */
+    Problem problem;  /* of the last attempt, or of the refusal */
+    int64_t at_unix_ms;
+    bool reported; /* the broker has taken the final state */
+
+    /* of this process only */
+    uint64_t tag;        /* of its report */
+    int fd;              /* the open file, -1 when final */
+    Worker *worker;      /* NULL: not running */
+    Backoff backoff;     /* between attempts */
+    int64_t due_ms;      /* on the monotonic clock: not to be started before */
+    unsigned mismatches; /* attempts that ended with a wrong digest */
+    bool cancelled;      /* asked for while the worker was running */
+} Job;
+
+bool job_is_final(const Job *job);
+
+/* path and command are copied. NULL when out of memory. */
+Job *job_new(const char *id, const UploadCommand *command);
+Job *job_free(Job *job);
+
+/* The status message of a job, for the broker. The caller frees; NULL when out of memory. */
+char *job_status(const Job *job);
+
+/* The job as it is kept on disk, and back. The caller frees; NULL when out of memory, or when text is not
+ * such a job. */
+char *job_format(const Job *job);
+Job *job_parse(const char *id, const char *text, size_t size);

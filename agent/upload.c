@@ -1,0 +1,206 @@
+#include "agent/upload.h"
+
+#include "agent/http_put.h"
+#include "agent/source.h"
+#include "common/files.h"
+#include "common/json.h"
+#include "common/text.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define HEADERS_MAX 8
+#define DIGEST_MISMATCH_TYPE "https://iana.org/assignments/http-problem-types#digest-mismatching-values"
+
+typedef struct Upload {
+    const UploadJob *job;
+    int report_fd;
+    Source source;
+    bool body_ended;
+    char digest_field[DIGEST_FIELD_SIZE];
+    UploadLine result;
+} Upload;
+
+static void report(const Upload *upload, const UploadLine *line)
+{
+    char *text CLEANUP(free_ptr) = upload_line_format(line);
+
+    /* Nobody reads any more: the agent is gone, and this process ends by SIGPIPE. */
+    if (text && write_all(upload->report_fd, text, strlen(text)) < 0)
+        _exit(1);
+}
+
+static void fail(Upload *upload, bool retry, ErrorCode code, const char *reason, const char *message)
+{
+    if (upload->result.kind == UPLOAD_LINE_FAILED)
+        return; /* the first reason is the cause */
+    upload->result.kind = UPLOAD_LINE_FAILED;
+    upload->result.retry = retry;
+    (void)problem_set(&upload->result.problem, code, reason, "%s", message);
+}
+
+static void fail_source(Upload *upload, int error)
+{
+    if (error == SOURCE_E_CHANGED)
+        fail(upload, false, ERROR_ABORTED, "FILE_CHANGED",
+             "The file was changed or truncated while it was being sent; ask for it again when it is at "
+             "rest.");
+    else
+        fail(upload, false, ERROR_DATA_LOSS, "READ_ERROR", strerror(-error));
+}
+
+static ssize_t on_read(void *buf, size_t size, void *userdata)
+{
+    Upload *upload = userdata;
+    size_t got = 0;
+    int r = source_read(&upload->source, buf, size, &got);
+
+    if (r == 0 && got == 0) {
+        r = source_digest(&upload->source, upload->result.sha256);
+        upload->body_ended = r == 0;
+        digest_field_format(upload->result.sha256, upload->digest_field);
+    }
+    if (r != 0) {
+        fail_source(upload, r);
+        return -1;
+    }
+    return (ssize_t)got;
+}
+
+static const char *on_trailer(void *userdata)
+{
+    return ((Upload *)userdata)->digest_field;
+}
+
+static void on_tick(void *userdata)
+{
+    Upload *upload = userdata;
+
+    report(upload, &(UploadLine){.kind = UPLOAD_LINE_PROGRESS, .sent_bytes = upload->source.offset_bytes});
+}
+
+/* Whether a later attempt may be answered otherwise. */
+static bool is_worth_retrying(unsigned status)
+{
+    return status == 408 || status == 425 || status == 429 || status >= 500;
+}
+
+/* The receiver's problem+json in our words; without one, the bare status. */
+static void fail_refused(Upload *upload, const HttpAnswer *answer)
+{
+    cJSON *body CLEANUP(json_delete) = json_parse_object(answer->body, answer->body_size, HTTP_ANSWER_MAX);
+    const char *type = "";
+    char text[128];
+    bool retry = is_worth_retrying(answer->status);
+
+    (void)json_get_string_ref(body, "type", &type);
+    if (strcmp(type, DIGEST_MISMATCH_TYPE) == 0)
+        retry = true; /* spoilt on the way */
+    (void)snprintf(text, sizeof(text), "The receiver answered with status %u.", answer->status);
+    fail(upload, retry, retry ? ERROR_UNAVAILABLE : ERROR_FAILED_PRECONDITION, "RECEIVER_REFUSED", text);
+    if (cJSON_HasObjectItem(body, "code"))
+        problem_from_json(body, &upload->result.problem);
+    upload->result.retry_after_ms = answer->retry_after_ms;
+}
+
+/* Success is the receiver's digest of the whole, equal to ours. */
+static void judge(Upload *upload, const HttpAnswer *answer)
+{
+    uint8_t theirs[SHA256_SIZE];
+
+    if (upload->result.kind == UPLOAD_LINE_FAILED)
+        return;
+    if (answer->timed_out)
+        fail(upload, true, ERROR_UNAVAILABLE, "STALLED",
+             "The link is too slow or dead, or the receiver does not answer.");
+    else if (answer->status == 0)
+        fail(upload, true, ERROR_UNAVAILABLE, "RECEIVER_UNREACHABLE", answer->error);
+    else if (answer->status != 200 && answer->status != 201)
+        fail_refused(upload, answer);
+    else if (!upload->body_ended || digest_field_parse(answer->repr_digest, theirs) != 0 ||
+             memcmp(theirs, upload->result.sha256, SHA256_SIZE) != 0)
+        fail(upload, true, ERROR_DATA_LOSS, "DIGEST_MISMATCH",
+             "The receiver holds something else than what was sent.");
+}
+
+/* Puts together "NAME: VALUE" lines; free_headers() frees them. */
+static bool make_headers(const UploadJob *job, char *headers[static HEADERS_MAX])
+{
+    char *path CLEANUP(free_ptr) = text_percent_encode(job->path, "/");
+    size_t count = 0;
+
+    if (!path)
+        return false;
+    headers[count++] = text_format("Content-Type: application/octet-stream");
+    headers[count++] = text_format("Transfer-Encoding: chunked");
+    headers[count++] = text_format("Expect: 100-continue");
+    headers[count++] = text_format("Upload-Complete: ?1");
+    headers[count++] = text_format("Upload-Length: %llu", (unsigned long long)job->size_bytes);
+    headers[count++] = text_format("Beckon-Attempt: %llu", (unsigned long long)job->attempt);
+    headers[count++] = text_format("Beckon-Path: %s", path);
+    headers[count] = NULL;
+    for (size_t i = 0; i < count; i++)
+        if (!headers[i])
+            return false;
+    return true;
+}
+
+static void free_headers(char *headers[static HEADERS_MAX])
+{
+    for (size_t i = 0; i < HEADERS_MAX; i++)
+        free(headers[i]);
+}
+
+/* A rate limit of our own must not look like a dead link. */
+static uint64_t stall_rate(const UploadJob *job)
+{
+    uint64_t half = job->rate_bytes_per_s / 2;
+
+    return job->rate_bytes_per_s && half < job->min_rate_bytes_per_s ? half : job->min_rate_bytes_per_s;
+}
+
+static int transfer(Upload *upload, HttpAnswer *answer)
+{
+    const UploadJob *job = upload->job;
+    char *headers[HEADERS_MAX] = {0};
+    char *url CLEANUP(free_ptr) = text_format("%s/v1/uploads/%s", job->url, job->id);
+    HttpPut put = {
+        .url = url,
+        .ca_file = job->ca_file,
+        .cert_file = job->cert_file,
+        .key_file = job->key_file,
+        .proxy = job->proxy,
+        .headers = (const char *const *)headers,
+        .trailer_name = "Repr-Digest",
+        .rate_bytes_per_s = job->rate_bytes_per_s,
+        .min_rate_bytes_per_s = stall_rate(job),
+        .stall_ms = job->stall_ms,
+        .commit_timeout_ms = job->commit_timeout_ms,
+        .read = on_read,
+        .trailer = on_trailer,
+        .tick = on_tick,
+        .userdata = upload,
+    };
+
+    int r = url && make_headers(job, headers) ? http_put(&put, answer) : -ENOMEM;
+    free_headers(headers);
+    return r;
+}
+
+int upload_run(const UploadJob *job, int file_fd, int report_fd)
+{
+    Upload upload = {.job = job, .report_fd = report_fd, .result = {.kind = UPLOAD_LINE_DONE}};
+    HttpAnswer answer = {0};
+
+    int r = source_init(&upload.source, file_fd, job->size_bytes);
+    if (r != 0)
+        fail_source(&upload, r);
+    else if (transfer(&upload, &answer) < 0)
+        fail(&upload, true, ERROR_INTERNAL, "OUT_OF_MEMORY", "The worker is out of memory.");
+    else
+        judge(&upload, &answer);
+    upload.result.sent_bytes = upload.source.offset_bytes;
+    source_deinit(&upload.source);
+    report(&upload, &upload.result);
+    return upload.result.kind == UPLOAD_LINE_DONE ? 0 : 1;
+}

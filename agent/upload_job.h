@@ -1,0 +1,57 @@
+/* What agent and worker say to each other: one job on the worker's standard input, then lines on its standard
+ * output. Both are JSON; the file itself is descriptor UPLOAD_FILE_FD. */
+#pragma once
+
+#include "common/cleanup.h"
+#include "protocol/digest.h"
+#include "protocol/ident.h"
+#include "protocol/problem.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define UPLOAD_FILE_FD 3
+#define UPLOAD_JOB_MAX 32768 /* bytes; fits a pipe, so that writing it never blocks */
+#define UPLOAD_LINE_MAX 2048
+
+/* All strings belong to whoever made the job; upload_job_parse() allocates them. */
+typedef struct UploadJob {
+    char *url; /* of the receiver, without a path */
+    char *id;
+    char *path; /* as the operator knows it */
+    char *ca_file, *cert_file, *key_file;
+    char *proxy; /* NULL: none */
+    uint64_t size_bytes;
+    uint64_t attempt;
+    uint64_t rate_bytes_per_s;     /* 0: unlimited */
+    uint64_t min_rate_bytes_per_s; /* slower than this for stall_ms is a dead link */
+    uint64_t stall_ms;
+    uint64_t commit_timeout_ms; /* from the last byte to the answer */
+} UploadJob;
+
+/* The caller frees; NULL when out of memory. */
+char *upload_job_format(const UploadJob *job);
+/* 0 or -1. */
+int upload_job_parse(const char *text, size_t size, UploadJob *ret_job) MUST_CHECK;
+void upload_job_free(UploadJob *job);
+
+typedef enum UploadLineKind {
+    UPLOAD_LINE_PROGRESS, /* sent_bytes */
+    UPLOAD_LINE_DONE,     /* sha256: the receiver has it, verified */
+    UPLOAD_LINE_FAILED,   /* problem, retry, retry_after_ms */
+} UploadLineKind;
+
+typedef struct UploadLine {
+    UploadLineKind kind;
+    uint64_t sent_bytes;
+    uint8_t sha256[SHA256_SIZE];
+    Problem problem;
+    bool retry;              /* another attempt may succeed */
+    uint64_t retry_after_ms; /* the receiver's wish; 0: none */
+} UploadLine;
+
+/* With the newline at its end. The caller frees; NULL when out of memory. */
+char *upload_line_format(const UploadLine *line);
+/* Without the newline. 0 or -1. */
+int upload_line_parse(const char *text, size_t size, UploadLine *ret_line) MUST_CHECK;

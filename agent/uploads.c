@@ -1,0 +1,527 @@
+#include "agent/uploads.h"
+
+#include "agent/job_store.h"
+#include "agent/policy.h"
+#include "agent/worker.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/text.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define MISMATCHES_MAX 3 /* a digest that is wrong so often is not the link's fault */
+#define FORGET_INTERVAL_MS (24LL * 3600 * 1000)
+
+struct Uploads {
+    Loop *loop;
+    const AgentConfig *config;
+    UploadsEvents events;
+    Policy policy;
+    JobStore *store;
+    Job *jobs; /* not final, or final and not reported; oldest first */
+    LoopSource *schedule_timer, *forget_timer;
+    uint64_t saved_since_forget, last_tag;
+};
+
+/* What a worker's callbacks need; lives as long as its worker. */
+typedef struct Running {
+    Uploads *uploads;
+    Job *job;
+} Running;
+
+static void schedule(Uploads *uploads);
+
+static Job *find(const Uploads *uploads, const char *id)
+{
+    for (Job *job = uploads->jobs; job; job = job->next)
+        if (strcmp(job->id, id) == 0)
+            return job;
+    return NULL;
+}
+
+static void append(Uploads *uploads, Job *job)
+{
+    Job **at = &uploads->jobs;
+
+    job->tag = ++uploads->last_tag;
+    while (*at && (*at)->at_unix_ms <= job->at_unix_ms)
+        at = &(*at)->next;
+    job->next = *at;
+    *at = job;
+}
+
+static void unlink_job(Uploads *uploads, Job *job)
+{
+    for (Job **at = &uploads->jobs; *at; at = &(*at)->next)
+        if (*at == job) {
+            *at = job->next;
+            return;
+        }
+}
+
+/* Only an end needs to be known to have been told. */
+static uint64_t tag_of(const Job *job)
+{
+    return job_is_final(job) ? job->tag : 0;
+}
+
+static void report(Uploads *uploads, const Job *job)
+{
+    uploads->events.report(uploads->events.userdata, job, tag_of(job));
+}
+
+/* A new or changed job goes to disk. 0 or a negative errno, with a log line. */
+static int save(Uploads *uploads, const Job *job)
+{
+    int r = job_store_save(uploads->store, job);
+
+    if (r < 0)
+        log_at(LOG_LEVEL_ERROR, NULL, job->id, "can't record the job in %s: %s", uploads->config->state_dir,
+               strerror(-r));
+    uploads->saved_since_forget++;
+    return r;
+}
+
+/* The end of a job. Its record may fail to be written; then the one before it stays, and after a restart the
+ * job runs once more, which the receiver recognizes. */
+static void finish(Uploads *uploads, Job *job, UploadState state)
+{
+    char bytes[TEXT_BYTES_SIZE];
+
+    job->state = state;
+    job->at_unix_ms = clock_unix_ms();
+    job->reported = false;
+    close_fd(&job->fd);
+    job->fd = -1;
+    text_bytes(job->sent_bytes, bytes);
+    if (state == UPLOAD_DONE)
+        log_at(LOG_LEVEL_INFO, NULL, job->id, "done: %s, %s", job->path, bytes);
+    else
+        log_at(LOG_LEVEL_WARN, NULL, job->id, "%s: %s: %s %s", upload_state_name(state), job->path,
+               job->problem.reason, job->problem.message);
+    (void)save(uploads, job);
+    report(uploads, job);
+}
+
+static void expire(Uploads *uploads, Job *job)
+{
+    if (job->problem.code == ERROR_NONE)
+        (void)problem_set(&job->problem, ERROR_DEADLINE_EXCEEDED, "EXPIRED",
+                          "The request's time was over before the upload could start; ask again.");
+    finish(uploads, job, UPLOAD_FAILED);
+}
+
+static bool is_expired(const Job *job)
+{
+    return job->expires_unix_s && clock_unix_ms() / 1000 >= (int64_t)job->expires_unix_s;
+}
+
+static void on_progress(void *userdata, uint64_t sent_bytes)
+{
+    Running *running = userdata;
+
+    running->job->sent_bytes = sent_bytes;
+    running->job->at_unix_ms = clock_unix_ms();
+    report(running->uploads, running->job);
+}
+
+static void try_again(Uploads *uploads, Job *job, uint64_t retry_after_ms)
+{
+    uint64_t wait_ms = backoff_next_ms(&job->backoff);
+
+    if (wait_ms < retry_after_ms)
+        wait_ms = retry_after_ms;
+    job->due_ms = clock_monotonic_ms() + (int64_t)wait_ms;
+    log_at(LOG_LEVEL_WARN, NULL, job->id, "attempt %u failed: %s %s; trying again in %.1f s", job->attempt,
+           job->problem.reason, job->problem.message, (double)wait_ms / 1000);
+    report(uploads, job);
+}
+
+static void on_ended(void *userdata, const UploadLine *result)
+{
+    Running *running CLEANUP(free_ptr) = userdata;
+    Uploads *uploads = running->uploads;
+    Job *job = running->job;
+
+    job->sent_bytes = result->sent_bytes ? result->sent_bytes : job->sent_bytes;
+    job->problem = result->problem;
+    if (result->kind == UPLOAD_LINE_DONE) {
+        job->has_sha256 = true;
+        memcpy(job->sha256, result->sha256, SHA256_SIZE);
+        job->problem = (Problem){0};
+        finish(uploads, job, UPLOAD_DONE);
+    } else if (job->cancelled) {
+        (void)problem_set(&job->problem, ERROR_CANCELLED, "CANCELLED", "Cancelled while it was being sent.");
+        finish(uploads, job, UPLOAD_CANCELLED);
+    } else if (!result->retry ||
+               (result->problem.code == ERROR_DATA_LOSS && ++job->mismatches >= MISMATCHES_MAX)) {
+        finish(uploads, job, UPLOAD_FAILED);
+    } else if (is_expired(job)) {
+        expire(uploads, job);
+    } else {
+        try_again(uploads, job, result->retry_after_ms);
+    }
+    job->worker = worker_free(job->worker);
+    schedule(uploads);
+}
+
+static int start_worker(Uploads *uploads, Job *job, const char *url)
+{
+    const AgentConfig *config = uploads->config;
+    Running *running = malloc(sizeof(*running));
+    UploadJob upload = {
+        .url = (char *)(uintptr_t)url,
+        .id = job->id,
+        .path = job->path,
+        .ca_file = config->receiver_ca,
+        .cert_file = config->receiver_cert,
+        .key_file = config->receiver_key,
+        .proxy = config->receiver_proxy,
+        .size_bytes = job->size_bytes,
+        .attempt = job->attempt,
+        .rate_bytes_per_s = job->rate_bytes_per_s ? job->rate_bytes_per_s : config->rate_bytes_per_s,
+        .min_rate_bytes_per_s = config->min_rate_bytes_per_s,
+        .stall_ms = config->stall_ms,
+        .commit_timeout_ms = config->commit_timeout_ms,
+    };
+
+    if (!running)
+        return -ENOMEM;
+    *running = (Running){.uploads = uploads, .job = job};
+    WorkerEvents events = {.progress = on_progress, .ended = on_ended, .userdata = running};
+    int r = worker_start(uploads->loop, config->worker, &upload, job->fd, &events, &job->worker);
+    if (r < 0)
+        free(running);
+    return r;
+}
+
+/* Starts the next attempt, from the first byte and with the size of now. */
+static void start(Uploads *uploads, Job *job)
+{
+    const char *url = agent_config_receiver(uploads->config, job->receiver);
+    struct stat info;
+
+    job->state = UPLOAD_RUNNING;
+    job->attempt++;
+    job->sent_bytes = 0;
+    job->at_unix_ms = clock_unix_ms();
+    int r = fstat(job->fd, &info) < 0 ? -errno : 0;
+    if (r == 0) {
+        job->size_bytes = (uint64_t)info.st_size;
+        job->has_size = true;
+        r = save(uploads, job); /* the attempt's number must never come a second time */
+    }
+    if (r == 0)
+        r = start_worker(uploads, job, url);
+    if (r < 0) {
+        (void)problem_set(&job->problem, ERROR_INTERNAL, "WORKER_NOT_STARTED",
+                          "The upload can't be started: %s.", strerror(-r));
+        try_again(uploads, job, 0);
+        return;
+    }
+    log_at(LOG_LEVEL_INFO, NULL, job->id, "sending %s, %llu bytes, attempt %u", job->path,
+           (unsigned long long)job->size_bytes, job->attempt);
+    report(uploads, job);
+}
+
+static bool is_waiting(const Job *job)
+{
+    return !job_is_final(job) && !job->worker;
+}
+
+void uploads_count(const Uploads *uploads, unsigned *ret_active, unsigned *ret_queued)
+{
+    *ret_active = *ret_queued = 0;
+    for (const Job *job = uploads->jobs; job; job = job->next) {
+        *ret_active += job->worker != NULL;
+        *ret_queued += is_waiting(job);
+    }
+}
+
+/* The next job to start, or NULL and the time until one is due (-1: none). */
+static Job *next_due(const Uploads *uploads, int64_t *ret_wait_ms)
+{
+    int64_t now = clock_monotonic_ms(), wait_ms = -1;
+
+    for (Job *job = uploads->jobs; job; job = job->next) {
+        if (!is_waiting(job))
+            continue;
+        if (job->due_ms <= now)
+            return job;
+        wait_ms = wait_ms < 0 || job->due_ms - now < wait_ms ? job->due_ms - now : wait_ms;
+    }
+    *ret_wait_ms = wait_ms;
+    return NULL;
+}
+
+/* Starts what is due while there is room; sets the timer for the rest. */
+static void schedule(Uploads *uploads)
+{
+    int64_t wait_ms = -1;
+    unsigned active = 0, queued = 0;
+
+    for (;;) {
+        uploads_count(uploads, &active, &queued);
+        Job *job = active < uploads->config->concurrency ? next_due(uploads, &wait_ms) : NULL;
+        if (!job)
+            break;
+        if (is_expired(job))
+            expire(uploads, job);
+        else
+            start(uploads, job);
+    }
+    loop_timer_set(uploads->schedule_timer, wait_ms);
+}
+
+static void on_schedule(void *userdata)
+{
+    schedule(userdata);
+}
+
+static void forget(Uploads *uploads)
+{
+    job_store_forget(uploads->store, uploads->config->remember, clock_unix_ms());
+    uploads->saved_since_forget = 0;
+    loop_timer_set(uploads->forget_timer, FORGET_INTERVAL_MS);
+}
+
+static void on_forget(void *userdata)
+{
+    forget(userdata);
+}
+
+static void reap_workers(void *userdata)
+{
+    Uploads *uploads = userdata;
+
+    for (Job *job = uploads->jobs, *next; job; job = next) {
+        next = job->next; /* an ended job stays in the list until its report is taken */
+        if (job->worker)
+            worker_reap(job->worker);
+    }
+}
+
+/* Everything that can be said against a job before it is accepted. Opens its file. 0 or -1. */
+static int examine(Uploads *uploads, Job *job)
+{
+    unsigned active = 0, queued = 0;
+    AllowedFile file;
+
+    uploads_count(uploads, &active, &queued);
+    if (is_expired(job))
+        return problem_set(
+            &job->problem, ERROR_DEADLINE_EXCEEDED, "EXPIRED",
+            "The request's time was over when it arrived; ask again, and check the device's clock.");
+    if (!agent_config_receiver(uploads->config, job->receiver))
+        return problem_set(&job->problem, ERROR_INVALID_ARGUMENT, "UNKNOWN_RECEIVER",
+                           "The device has no receiver of this name; [receivers] in agent.conf lists them.");
+    if (active + queued >= uploads->config->concurrency + uploads->config->queue)
+        return problem_set(&job->problem, ERROR_RESOURCE_EXHAUSTED, "QUEUE_FULL",
+                           "The device has %u uploads waiting already; ask again later.", queued);
+    if (policy_open(&uploads->policy, job->path, job->max_size_bytes, &file, &job->problem) < 0)
+        return -1;
+    job->fd = file.fd;
+    job->has_size = true;
+    job->size_bytes = file.size_bytes;
+    return 0;
+}
+
+/* A final job that nobody keeps: told once and freed. */
+static void tell_and_free(Uploads *uploads, Job *job)
+{
+    if (job)
+        uploads->events.report(uploads->events.userdata, job, 0);
+    job_free(job);
+}
+
+/* The answer to a command that can't even be read. It leaves no record: a good command with this id is still
+ * welcome. */
+static void refuse_unread(Uploads *uploads, const char *id, const Problem *problem)
+{
+    Job *job = job_new(id, &(UploadCommand){0});
+
+    log_at(LOG_LEVEL_WARN, NULL, id, "rejected: %s %s", problem->reason, problem->message);
+    if (job) {
+        job->state = UPLOAD_REJECTED;
+        job->problem = *problem;
+    }
+    tell_and_free(uploads, job);
+}
+
+static void accept_or_reject(Uploads *uploads, Job *job)
+{
+    int r = examine(uploads, job);
+
+    append(uploads, job);
+    if (r < 0) {
+        finish(uploads, job, UPLOAD_REJECTED);
+        return;
+    }
+    job->backoff =
+        (Backoff){.min_ms = uploads->config->retry_min_ms, .max_ms = uploads->config->retry_max_ms};
+    r = save(uploads, job);
+    if (r < 0) {
+        (void)problem_set(&job->problem, ERROR_RESOURCE_EXHAUSTED, r == -ENOSPC ? "NO_SPACE" : "NOT_RECORDED",
+                          "The device can't record the request: %s.", strerror(-r));
+        finish(uploads, job, UPLOAD_REJECTED);
+        return;
+    }
+    log_at(LOG_LEVEL_INFO, NULL, job->id, "accepted: %s, %llu bytes", job->path,
+           (unsigned long long)job->size_bytes);
+    report(uploads, job);
+    schedule(uploads);
+}
+
+/* Whether id was seen before; then its state is told again. */
+static bool is_repeated(Uploads *uploads, const char *id)
+{
+    Job *job = find(uploads, id), *recorded = NULL;
+
+    if (job) {
+        report(uploads, job);
+        return true;
+    }
+    int r = job_store_load(uploads->store, id, &recorded);
+    if (r == -ENOENT)
+        return false;
+    if (r == 0)
+        tell_and_free(uploads, recorded);
+    else
+        log_at(LOG_LEVEL_ERROR, NULL, id, "can't read the record of this job: %s; the command is ignored",
+               strerror(-r));
+    return true;
+}
+
+void uploads_command(Uploads *uploads, const char *id, const void *payload, size_t size)
+{
+    UploadCommand *command CLEANUP(free_ptr) = calloc(1, sizeof(*command));
+    Problem problem;
+
+    if (!command || is_repeated(uploads, id))
+        return;
+    if (upload_command_parse(payload, size, command, &problem) < 0) {
+        refuse_unread(uploads, id, &problem);
+        return;
+    }
+    Job *job = job_new(id, command);
+    if (job)
+        accept_or_reject(uploads, job);
+    if (uploads->saved_since_forget > uploads->config->remember / 20)
+        forget(uploads);
+}
+
+void uploads_cancel(Uploads *uploads, const char *id)
+{
+    Job *job = find(uploads, id);
+
+    if (job && job->worker) {
+        job->cancelled = true; /* its end decides: the file may be there already */
+        worker_stop(job->worker);
+        return;
+    }
+    if ((job && job_is_final(job)) || (!job && is_repeated(uploads, id))) {
+        if (job)
+            report(uploads, job);
+        return;
+    }
+    if (!job) {
+        job = job_new(id, &(UploadCommand){0});
+        if (!job)
+            return;
+        append(uploads, job);
+    }
+    (void)problem_set(&job->problem, ERROR_CANCELLED, "CANCELLED", "Cancelled before it was sent.");
+    finish(uploads, job, UPLOAD_CANCELLED);
+}
+
+void uploads_report_all(Uploads *uploads)
+{
+    for (const Job *job = uploads->jobs; job; job = job->next)
+        report(uploads, job);
+}
+
+void uploads_reported(Uploads *uploads, uint64_t tag)
+{
+    for (Job *job = uploads->jobs; job; job = job->next)
+        if (tag_of(job) == tag && !job->worker) {
+            job->reported = true;
+            (void)save(uploads, job);
+            unlink_job(uploads, job);
+            job_free(job);
+            return;
+        }
+}
+
+/* A job that an earlier process left. */
+static void resume(Job *job, void *userdata)
+{
+    Uploads *uploads = userdata;
+    AllowedFile file;
+
+    if (job_is_final(job) && job->reported) {
+        job_free(job);
+        return;
+    }
+    append(uploads, job);
+    if (job_is_final(job))
+        return;
+    job->backoff =
+        (Backoff){.min_ms = uploads->config->retry_min_ms, .max_ms = uploads->config->retry_max_ms};
+    if (!agent_config_receiver(uploads->config, job->receiver))
+        (void)problem_set(&job->problem, ERROR_INVALID_ARGUMENT, "UNKNOWN_RECEIVER",
+                          "The device no longer has this receiver.");
+    else if (policy_open(&uploads->policy, job->path, job->max_size_bytes, &file, &job->problem) == 0)
+        job->fd = file.fd;
+    if (job->fd < 0)
+        finish(uploads, job, UPLOAD_FAILED);
+    else
+        log_at(LOG_LEVEL_INFO, NULL, job->id, "going on after a restart: %s", job->path);
+}
+
+int uploads_new(Loop *loop, const AgentConfig *config, const UploadsEvents *events, Uploads **ret_uploads)
+{
+    Uploads *uploads = calloc(1, sizeof(*uploads));
+
+    if (!uploads)
+        return -ENOMEM;
+    uploads->loop = loop;
+    uploads->config = config;
+    uploads->events = *events;
+    uploads->policy =
+        (Policy){.allow = &config->allow, .base = config->base, .max_size_bytes = config->max_size_bytes};
+    int r = job_store_open(config->state_dir, &uploads->store);
+    if (r == 0)
+        r = loop_add_timer(loop, on_schedule, uploads, &uploads->schedule_timer);
+    if (r == 0)
+        r = loop_add_timer(loop, on_forget, uploads, &uploads->forget_timer);
+    if (r == 0)
+        r = loop_on_child(loop, reap_workers, uploads);
+    if (r == 0)
+        r = job_store_each(uploads->store, resume, uploads);
+    if (r < 0) {
+        uploads_free(uploads);
+        return r;
+    }
+    forget(uploads);
+    schedule(uploads);
+    *ret_uploads = uploads;
+    return 0;
+}
+
+Uploads *uploads_free(Uploads *uploads)
+{
+    if (!uploads)
+        return NULL;
+    for (Job *job = uploads->jobs, *next; job; job = next) {
+        next = job->next;
+        job->worker = worker_free(job->worker);
+        job_free(job);
+    }
+    loop_remove(uploads->schedule_timer);
+    loop_remove(uploads->forget_timer);
+    job_store_close(uploads->store);
+    free(uploads);
+    return NULL;
+}
