@@ -16,7 +16,6 @@ import pytest
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness import process  # noqa: E402
 from harness.house import House  # noqa: E402
 from harness.pki import Pki  # noqa: E402
 
@@ -83,11 +82,7 @@ def pytest_runtest_makereport():
     outcome = yield
     report = outcome.get_result()
     if report.failed:
-        for daemon in process.started:
+        for daemon in [daemon for house in open_houses for daemon in house.daemons]:
             report.sections.append((f"log of {daemon.name}, run {daemon.runs}", daemon.tail()))
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown():
-    if not open_houses:
-        process.started.clear()

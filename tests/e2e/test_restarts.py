@@ -1,5 +1,6 @@
 """Programs are killed in the middle of their work and started again; the work goes on."""
 
+import json
 import os
 import shutil
 
@@ -8,7 +9,6 @@ import pytest
 from harness.house import command_payload
 from harness.waiting import stays, wait_until
 
-RATE = 300_000
 SIZE = 900_000
 
 
@@ -29,7 +29,6 @@ def begun(house, agent, request):
     path = agent.file(request.node.name, data)
     result = house.cli("get", "restaurant_1", path, "--no-wait", "--json", "--rate", "300K")
     assert result.returncode == 0, result.stderr
-    import json
     request_id = json.loads(result.stdout)["requestId"]
     house.wait_status(request_id, "running")
     wait_until(lambda: any(path.stat().st_size > 0 for path in (house.store / ".incoming").rglob("*") if path.is_file()),

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import threading
+from datetime import datetime
 
 import pytest
 
@@ -160,23 +161,24 @@ def test_command_past_its_expiry_is_rejected(house, agent, operator, upload):
     assert answer["error"]["code"] == "deadline_exceeded", answer
 
 
-def test_oversized_and_misaddressed_messages_are_dropped_with_a_log_line(house, agent, operator, upload):
+def test_oversized_and_misaddressed_commands_are_dropped(house, agent, operator, upload):
     known = len(agent.log())
-    operator.publish(f"beckon/v1/restaurant_1/cmd/upload/{upload}", b'{"path":"x","pad":"' + b"y" * 17000 + b'"}')
+    oversized = b'{"path":"x","pad":"' + b"y" * 17000 + b'"}'  # which the broker already keeps back
+    operator.publish(f"beckon/v1/restaurant_1/cmd/upload/{upload}", oversized)
     operator.publish("beckon/v1/restaurant_1/cmd/upload/bad.id", command_payload("x"))
     operator.publish("beckon/v1/restaurant_1/cmd/upload/" + "x" * 65, command_payload("x"))
     good = agent.file("good", b"good")
     operator.publish(f"beckon/v1/restaurant_1/cmd/upload/{upload}-good", command_payload(good))
     operator.wait_for(f"beckon/v1/restaurant_1/receipt/{upload}-good")
-    assert all(message["state"] == "rejected" for message in operator.on(f"beckon/v1/restaurant_1/status/{upload}"))
-    lines = [line for line in agent.log()[known:].splitlines() if " DEBUG" not in line.upper()]
-    assert len(lines) >= 3, lines
+    assert operator.on(f"beckon/v1/restaurant_1/status/{upload}") == []
+    told = [line for line in agent.log()[known:].splitlines() if "bad.id" in line or "x" * 30 in line]
+    assert len(told) == 2, told
 
 
 def test_presence_is_retained_and_tells_how_the_agent_is(house, operator):
     presence = operator.wait_for("beckon/v1/restaurant_1/presence", lambda m: m["online"])
-    assert presence["version"] and presence["since"] > 0
-    assert (presence["active"], presence["queued"], presence["labels"]) == (0, 0, {}) or "active" in presence
+    assert presence["version"] and datetime.fromisoformat(presence["since"].replace("Z", "+00:00"))
+    assert presence["active"] >= 0 and presence["queued"] >= 0 and presence["labels"] == {}
 
 
 def test_presence_turns_offline_on_a_clean_end_and_on_a_crash(house, operator):

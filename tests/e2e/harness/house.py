@@ -51,7 +51,7 @@ class House:
         self.broker = self.receiver = self.coordinator = None
         self.agents = {}
         self.devices_port = self.people_port = self.receiver_port = self.coordinator_port = 0
-        self._daemons = []
+        self.daemons = []
         self._closers = []
 
     # starting
@@ -93,7 +93,7 @@ class House:
 
     def start_agent(self, name="restaurant_1", config=None, wait=True):
         agent = Agent(self, name, config)
-        self._daemons.append(agent)
+        self.daemons.append(agent)
         self.agents[name] = agent
         agent.start(wait)
         if wait and self.coordinator:
@@ -109,9 +109,9 @@ class House:
             except AssertionError:
                 if PORT_TAKEN.search(daemon.log()) and not daemon.alive():
                     continue
-                self._daemons.append(daemon)
+                self.daemons.append(daemon)
                 raise
-            self._daemons.append(daemon)
+            self.daemons.append(daemon)
             return daemon
         raise AssertionError("no free port in five tries")
 
@@ -138,7 +138,8 @@ class House:
         text = re.sub(r"(?m)^persistence_location\b.*$", f"persistence_location {self.folder}/broker/", text)
         assert "/etc/mosquitto" not in re.sub(r"(?m)^#.*$", "", text), "mosquitto.conf names a file the harness does not know"
         path = self.folder / "mosquitto.conf"
-        path.write_text(f"{text}\nuser {os.environ.get('USER', 'root')}\nlog_dest stderr\n{extra}\n")
+        # as the user of the test; "running" is of log type information
+        path.write_text(f"{text}\nuser root\nlog_dest stderr\nlog_type information\n{extra}\n")
         return path
 
     def _broker_section(self, identity, port):
@@ -270,7 +271,7 @@ class House:
 
     def check(self):
         """Takes the faults that the daemons have noted so far."""
-        for daemon in self._daemons:
+        for daemon in self.daemons:
             daemon.check()
         return self._take_faults()
 
@@ -278,14 +279,15 @@ class House:
         """Stops everything, the last started first; fails if anything did not end well."""
         for closer in reversed(self._closers):
             closer()
-        for daemon in reversed(self._daemons):
+        for daemon in reversed(self.daemons):
             daemon.stop()
         faults = self._take_faults()
-        assert not faults, "\n".join(faults)
+        tails = "\n".join(f"--- {daemon.name}, run {daemon.runs}:\n{daemon.tail(20)}" for daemon in self.daemons)
+        assert not faults, "\n".join(faults) + "\n" + tails
 
     def _take_faults(self):
-        faults = [fault for daemon in self._daemons for fault in daemon.faults]
-        for daemon in self._daemons:
+        faults = [fault for daemon in self.daemons for fault in daemon.faults]
+        for daemon in self.daemons:
             daemon.faults.clear()
         return faults
 

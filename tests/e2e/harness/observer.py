@@ -47,8 +47,8 @@ class Observer:
 
     def wait_for(self, topic, wanted=lambda message: True, timeout_s=PATIENCE_S):
         """The first message there for which wanted() is true."""
-        return wait_until(lambda: next((message for message in self.on(topic) if wanted(message)), None),
-                          lambda: f"a message on {topic}; heard {self.on(topic)[-3:]}", timeout_s)
+        return wait_until(lambda: [message for message in self.on(topic) if wanted(message)],
+                          lambda: f"a message on {topic}; heard {self.on(topic)[-3:]}", timeout_s)[0]
 
     def close(self):
         self._client.disconnect()

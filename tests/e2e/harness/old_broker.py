@@ -26,20 +26,23 @@ class OldBroker:
         self.daemon = Daemon("old-broker", ["/usr/sbin/mosquitto", "-c", config], folder, ready="running").start()
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(*map(str, identity))
-        self._loop = asyncio.new_event_loop()
         self.port = 0
-        threading.Thread(target=self._run, daemon=True).start()
+        self._loop = self._ended = None
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+        self._thread.start()
         wait_until(lambda: self.port, "the TLS front to listen")
 
     def close(self):
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join()
         self.daemon.stop()
 
-    def _run(self):
-        asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._context))
+    async def _run(self):
+        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._context)
         self.port = server.sockets[0].getsockname()[1]
-        self._loop.run_forever()
+        await self._ended.wait()
+        server.close()
 
     async def _serve(self, reader, writer):
         try:
@@ -56,7 +59,7 @@ class OldBroker:
             inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self.plain_port)
             inner_writer.write(first)
             await asyncio.gather(pump(reader, inner_writer), pump(inner_reader, writer))
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             writer.close()
 
 

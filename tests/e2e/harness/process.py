@@ -22,8 +22,6 @@ SANITIZER_ENVIRONMENT = {
     "TSAN_OPTIONS": f"exitcode={SANITIZER_EXIT}:second_deadlock_stack=1:suppressions={HERE}/tsan.supp",
 }
 
-started = []  # every daemon of this session, for the log tails of a failed test
-
 
 def environment(**extra):
     """Of a child: without what a developer's shell may have set for Beckon or for the network."""
@@ -54,8 +52,6 @@ class Daemon:
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(self.argv, cwd=self.folder, env=environment(**self.env),
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
-        if self not in started:
-            started.append(self)
         if wait and self.ready:
             self.wait_log(self.ready)
         return self
