@@ -103,6 +103,17 @@ static cJSON *request_body(const GetOptions *options)
     return NULL;
 }
 
+/* Whatever the coordinator finds wrong with the request itself is a rejection: an unknown client, a path that
+ * can't be. */
+static int start_failed(const Cli *cli, int rest_error)
+{
+    if (rest_error == REST_E_INTERRUPTED)
+        cli_error("interrupted before the coordinator answered; it may have the request: beckon downloads");
+    int code = cli_rest_failed(cli, rest_error);
+    bool rejected = rest_error == REST_E_REFUSED && rest_client_failure(cli->rest)->http_status >= 400;
+    return rejected ? EXIT_REJECTED : code;
+}
+
 /* Asks. An answer that got lost is asked for again under the same key, so that there is one request all the
  * same. */
 static int start(Cli *cli, const GetOptions *options, RestReply *ret_reply, char id[static UPLOAD_ID_SIZE])
@@ -117,13 +128,8 @@ static int start(Cli *cli, const GetOptions *options, RestReply *ret_reply, char
     upload_id_new(key);
     for (int i = 0; i < START_TRIES && r == REST_E_UNAVAILABLE; i++)
         r = i > 0 && interrupt_wait(500 * i) ? REST_E_INTERRUPTED : rest_call(cli->rest, &call, ret_reply);
-    if (r == REST_E_INTERRUPTED)
-        cli_error("interrupted before the coordinator answered; it may have the request: beckon downloads");
-    if (r != 0) {
-        int code = cli_rest_failed(cli, r);
-        return r == REST_E_REFUSED && rest_client_failure(cli->rest)->http_status >= 400 ? EXIT_REJECTED
-                                                                                         : code;
-    }
+    if (r != 0)
+        return start_failed(cli, r);
     if (json_get_string(ret_reply->json, "requestId", id, UPLOAD_ID_SIZE) == JSON_OK &&
         upload_id_is_valid(id))
         return EXIT_DONE;
@@ -183,7 +189,7 @@ static void free_output(Output **output)
 
 int cli_get(Cli *cli, int argc, char **argv)
 {
-    GetOptions options = {0};
+    GetOptions options = {.client = "", .path = ""};
     Output *output CLEANUP(free_output) = NULL;
     RestReply reply CLEANUP(rest_reply_deinit) = {0};
     char id[UPLOAD_ID_SIZE];

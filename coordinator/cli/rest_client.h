@@ -13,8 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define REST_REPLY_MAX (16U * 1024 * 1024) /* bytes of a reply from the coordinator */
-#define REST_TOKEN_MAX 4096                /* bytes of a bearer token */
+#define REST_REPLY_MAX ((size_t)16 << 20) /* bytes of a reply from the coordinator */
+#define REST_TOKEN_MAX 4096               /* bytes of a bearer token */
 
 typedef struct RestClient RestClient;
 
