@@ -1,0 +1,153 @@
+/* Messages out: commands, and when they are said again. */
+#include "coordinator/control_internal.h"
+
+#include "common/log.h"
+#include "protocol/topic.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define RECEIPT_WAIT_MS 3000 /* the receiver sends a receipt by itself, at once */
+#define RECEIPT_WAIT_MAX_MS (5 * 60 * 1000)
+#define DOUBLINGS_MAX                                                                                        \
+    6 /* of the silence: five minutes become five hours, for the broker queues what we repeat */
+
+static int64_t doubled(uint64_t base_ms, unsigned times, uint64_t max_ms)
+{
+    uint64_t wait_ms = base_ms << (times < DOUBLINGS_MAX ? times : DOUBLINGS_MAX);
+    return (int64_t)(wait_ms < max_ms ? wait_ms : max_ms);
+}
+
+/* 0 or a negative errno; those that mean "not now" are no news: the caller leaves the message due. */
+static int publish(Control *control, TopicKind kind, const char *client, const char *id, const char *payload)
+{
+    char topic[TOPIC_SIZE];
+    (void)topic_format(kind, client, id, topic);
+    int r = control->config.publish(control->config.publish_userdata, topic, payload, strlen(payload));
+    if (r < 0 && r != -ENOTCONN && r != -ENOBUFS)
+        log_at(LOG_LEVEL_ERROR, client, id, "can't publish the command: %s", strerror(-r));
+    return r;
+}
+
+static int publish_upload(Control *control, const Request *request)
+{
+    UploadCommand *command CLEANUP(free_ptr) = calloc(1, sizeof(*command));
+    if (!command)
+        return -ENOMEM;
+    (void)snprintf(command->path, sizeof(command->path), "%s", request->path);
+    (void)snprintf(command->receiver, sizeof(command->receiver), "%s", request->receiver);
+    command->expires_unix_s = (uint64_t)(request->expires_ms / 1000);
+    command->max_size_bytes = request->max_size_bytes;
+    command->rate_bytes_per_s = request->rate_bytes_per_s;
+    char *payload CLEANUP(free_ptr) = upload_command_format(command);
+    return payload ? publish(control, TOPIC_CMD_UPLOAD, request->client, request->id, payload) : -ENOMEM;
+}
+
+void command_heard(Control *control, Open *open)
+{
+    open->commands = 0;
+    open->command_due_ms = control->config.monotonic_ms() + (int64_t)control->config.republish_ms;
+}
+
+static void said(Control *control, Open *open)
+{
+    open->command_due_ms =
+        control->config.monotonic_ms() + doubled(control->config.republish_ms, open->commands++, INT64_MAX);
+}
+
+void command_publish(Control *control, Open *open, const Request *request)
+{
+    if (publish_upload(control, request) == 0)
+        said(control, open);
+}
+
+void command_publish_cancel(Control *control, const char *client, const char *id)
+{
+    (void)publish(control, TOPIC_CMD_CANCEL, client, id, "{}"); /* said again with the command */
+}
+
+void command_ask_receipt(Control *control, const char *client, const char *id)
+{
+    (void)publish(control, TOPIC_CMD_RECEIPT, client, id, "{}"); /* said again while the request is open */
+}
+
+void command_expect_receipt(Control *control, Open *open)
+{
+    if (open->done)
+        return; /* said again by the agent; the questions go on at their own pace */
+    open->done = true;
+    open->receipts = 0;
+    open->receipt_due_ms = control->config.monotonic_ms() + RECEIPT_WAIT_MS;
+}
+
+static bool is_online(Control *control, const char *client)
+{
+    const Known *known = control_known(control, client);
+    return known && known->client.online;
+}
+
+/* The cancel goes first: an agent that never heard of the id then refuses the command instead of starting it.
+ */
+static int say_commands(Control *control, const Open *open)
+{
+    int r = 0;
+    if (open->cancel_asked)
+        r = publish(control, TOPIC_CMD_CANCEL, open->client, open->id, "{}");
+    if (r < 0 || open->origin != ORIGIN_REST)
+        return r; /* of a command that others gave we don't know all that it said */
+    Request *request CLEANUP(free_ptr) = malloc(sizeof(*request));
+    if (!request)
+        return -ENOMEM;
+    r = store_get_request(control->config.store, open->client, open->id, request);
+    return r == 0 ? publish_upload(control, request) : 0;
+}
+
+/* The broker queues commands for a client that is away, so they are not repeated before it comes back. The
+ * receiver is asked too: it may know the end of an upload whose agent is gone for good. */
+static int say_again(Control *control, Open *open)
+{
+    int r = 0;
+    if (open->state != UPLOAD_QUEUED && !open->done)
+        r = publish(control, TOPIC_CMD_RECEIPT, open->client, open->id, "{}");
+    if (r == 0 && is_online(control, open->client))
+        r = say_commands(control, open);
+    if (r == 0)
+        said(control, open);
+    return r;
+}
+
+bool command_tick(Control *control, Open *open)
+{
+    int64_t now_ms = control->config.monotonic_ms();
+    int r = 0;
+    if (open->done && now_ms >= open->receipt_due_ms) {
+        r = publish(control, TOPIC_CMD_RECEIPT, open->client, open->id, "{}");
+        if (r == 0)
+            open->receipt_due_ms = now_ms + doubled(RECEIPT_WAIT_MS, ++open->receipts, RECEIPT_WAIT_MAX_MS);
+    }
+    if (r == 0 && now_ms >= open->command_due_ms)
+        r = say_again(control, open);
+    return r != -ENOTCONN && r != -ENOBUFS;
+}
+
+void command_wake_client(Control *control, const char *client)
+{
+    size_t first = 0;
+    size_t count = control_open_range(control, client, &first);
+    bool room = control->connected;
+    for (size_t i = first; i < first + count; i++) {
+        Open *open = control->open.items[i];
+        open->commands = 0;
+        open->command_due_ms = 0;
+        room = room && command_tick(control, open);
+    }
+}
+
+void command_wake_all(Control *control)
+{
+    for (size_t i = 0; i < control->open.count; i++) {
+        Open *open = control->open.items[i];
+        open->command_due_ms = 0;
+        open->receipt_due_ms = 0;
+    }
+}

@@ -1,0 +1,160 @@
+#include "coordinator/config.h"
+
+#include "coordinator/secret.h"
+#include "protocol/token.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+
+#define HTTP_IDLE_S 60
+
+#define MEMBER(member) .offset = offsetof(CoordinatorConfig, member)
+#define MINUTE_MS 60000
+#define DAY_MS (1440 * (uint64_t)MINUTE_MS)
+
+const ConfigKey coordinator_config_keys[] = {
+    {"coordinator", "database", CONFIG_FOLDER, MEMBER(database), .required = true},
+    {"coordinator", "address", CONFIG_STRING, MEMBER(address), .fallback = "127.0.0.1"},
+    {"coordinator", "port", CONFIG_NUMBER, MEMBER(port), .fallback = "8080", .min = 1, .max = 65535},
+    {"coordinator", "connections", CONFIG_NUMBER, MEMBER(connections), .fallback = "256", .min = 4,
+     .max = 10000},
+    {"coordinator", "cert", CONFIG_FILE, MEMBER(cert), .required = true},
+    {"coordinator", "key", CONFIG_FILE, MEMBER(key), .required = true},
+    {"coordinator", "token_file", CONFIG_FILE, MEMBER(token_file), .required = true},
+    {"coordinator", "signing_key", CONFIG_FILE, MEMBER(signing_key), .required = true},
+    {"coordinator", "receiver_key", CONFIG_FILES, MEMBER(receiver_keys), .required = true},
+    {"coordinator", "receiver_url", CONFIG_STRING, MEMBER(receiver_url), .required = true},
+
+    {"requests", "expires", CONFIG_DURATION, MEMBER(expires_ms), .fallback = "7d", .min = 1000,
+     .max = 3650 * DAY_MS},
+    {"requests", "republish", CONFIG_DURATION, MEMBER(republish_ms), .fallback = "5m", .min = 1000,
+     .max = DAY_MS},
+
+    {"broker", "host", CONFIG_STRING, MEMBER(broker_host), .required = true},
+    {"broker", "port", CONFIG_NUMBER, MEMBER(broker_port), .fallback = "8884", .min = 1, .max = 65535},
+    {"broker", "ca", CONFIG_FILE, MEMBER(broker_ca), .required = true},
+    {"broker", "cert", CONFIG_FILE, MEMBER(broker_cert), .required = true},
+    {"broker", "key", CONFIG_FILE, MEMBER(broker_key), .required = true},
+    {"broker", "client_id", CONFIG_STRING, MEMBER(broker_client_id), .fallback = "coordinator"},
+    {"broker", "keepalive", CONFIG_DURATION, MEMBER(keepalive_ms), .fallback = "30s", .min = 5000,
+     .max = 60 * MINUTE_MS},
+    {"broker", "backoff_min", CONFIG_DURATION, MEMBER(backoff_min_ms), .fallback = "1s", .min = 100},
+    {"broker", "backoff_max", CONFIG_DURATION, MEMBER(backoff_max_ms), .fallback = "60s", .min = 100,
+     .max = DAY_MS},
+
+    LOG_CONFIG_KEYS(CoordinatorConfig),
+};
+const size_t coordinator_config_key_count = ARRAY_SIZE(coordinator_config_keys);
+
+HttpServerConfig coordinator_http_config(const CoordinatorConfig *config)
+{
+    return (HttpServerConfig){
+        .address = config->address,
+        .port = (uint16_t)config->port,
+        .cert_file = config->cert,
+        .key_file = config->key,
+        .threads = HTTP_ONE_THREAD,
+        .connections_max = (unsigned)config->connections,
+        .idle_timeout_s = HTTP_IDLE_S,
+    };
+}
+
+static int check_database(const CoordinatorConfig *config)
+{
+    const char *path = config->database;
+    size_t length = strlen(path);
+    if (length > 0 && path[length - 1] != '/')
+        return 0;
+    config_mistake("coordinator", "database", "[coordinator] database: '%s' is a folder; name a file in it",
+                   path);
+    return 1;
+}
+
+static int check_address(const CoordinatorConfig *config)
+{
+    struct in6_addr address;
+    if (inet_pton(AF_INET, config->address, &address) == 1 ||
+        inet_pton(AF_INET6, config->address, &address) == 1)
+        return 0;
+    config_mistake("coordinator", "address",
+                   "[coordinator] address: '%s' is not a numeric IPv4 or IPv6 address", config->address);
+    return 1;
+}
+
+static int check_receiver_url(CoordinatorConfig *config)
+{
+    char *url = config->receiver_url;
+    size_t length = strlen(url);
+    if (length > 0 && url[length - 1] == '/')
+        url[length - 1] = '\0';
+    const char *host = strncmp(url, "https://", 8) == 0 ? url + 8 : "";
+    if (*host && *host != ':' && !strpbrk(host, "/?#@ "))
+        return 0;
+    config_mistake("coordinator", "receiver_url",
+                   "[coordinator] receiver_url: '%s' is not of the form https://host:port", url);
+    return 1;
+}
+
+static int check_token(const CoordinatorConfig *config)
+{
+    Secret secret;
+    int r = secret_load(config->token_file, &secret);
+    if (r == 0)
+        return 0;
+    if (r == -EINVAL)
+        config_mistake("coordinator", "token_file",
+                       "[coordinator] token_file: %s must hold one line of %d to %d bytes",
+                       config->token_file, SECRET_MIN, SECRET_MAX);
+    else
+        config_mistake("coordinator", "token_file", "[coordinator] token_file: %s: %s", config->token_file,
+                       strerror(-r));
+    return 1;
+}
+
+static int check_keys(const CoordinatorConfig *config)
+{
+    int mistakes = 0;
+    SigningKey *key = NULL;
+    KeyRing *ring = NULL;
+    const char *bad = NULL;
+    if (signing_key_load(config->signing_key, &key) < 0) {
+        config_mistake("coordinator", "signing_key",
+                       "[coordinator] signing_key: %s is not an Ed25519 private key in PEM",
+                       config->signing_key);
+        mistakes++;
+    }
+    if (key_ring_load(config->receiver_keys.items, config->receiver_keys.count, &ring, &bad) < 0) {
+        config_mistake("coordinator", "receiver_key",
+                       "[coordinator] receiver_key: %s is not an Ed25519 public key in PEM",
+                       bad ? bad : "a file");
+        mistakes++;
+    }
+    (void)signing_key_free(key);
+    (void)key_ring_free(ring);
+    return mistakes;
+}
+
+static int check_https(const CoordinatorConfig *config)
+{
+    const HttpServerConfig http = coordinator_http_config(config);
+    if (http_server_check(&http) == 0)
+        return 0;
+    config_mistake("coordinator", "cert", "[coordinator] cert and key: they do not load as a pair");
+    return 1;
+}
+
+static int check_backoff(const CoordinatorConfig *config)
+{
+    if (config->backoff_min_ms <= config->backoff_max_ms)
+        return 0;
+    config_mistake("broker", "backoff_min", "[broker] backoff_min is longer than backoff_max");
+    return 1;
+}
+
+int coordinator_config_check(void *userdata)
+{
+    CoordinatorConfig *config = userdata;
+    return check_database(config) + check_address(config) + check_receiver_url(config) + check_token(config) +
+           check_keys(config) + check_https(config) + check_backoff(config);
+}

@@ -1,0 +1,38 @@
+/* coordinator.conf */
+#pragma once
+
+#include "common/config.h"
+#include "common/http_server.h"
+#include "common/program.h"
+
+typedef struct CoordinatorConfig {
+    char *database;
+    char *address;
+    uint64_t port;
+    uint64_t connections;
+    char *cert, *key;
+    char *token_file;
+    char *signing_key;
+    ConfigList receiver_keys;
+    char *receiver_url; /* after the check: without a slash at the end */
+
+    uint64_t expires_ms, republish_ms;
+
+    char *broker_host;
+    uint64_t broker_port;
+    char *broker_ca, *broker_cert, *broker_key;
+    char *broker_client_id;
+    uint64_t keepalive_ms, backoff_min_ms, backoff_max_ms;
+
+    LogConfig log;
+} CoordinatorConfig;
+
+extern const ConfigKey coordinator_config_keys[];
+extern const size_t coordinator_config_key_count;
+
+/* Rules between keys, and whether keys, certificates and the token load: Program's check. Returns the number
+ * of mistakes. */
+int coordinator_config_check(void *config);
+
+/* The HTTP server's part of it. */
+HttpServerConfig coordinator_http_config(const CoordinatorConfig *config);

@@ -1,0 +1,580 @@
+#include "coordinator/control_internal.h"
+
+#include "common/json.h"
+#include "common/log.h"
+#include "common/text.h"
+#include "protocol/topic.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+static void unlock(pthread_mutex_t **mutex)
+{
+    (void)pthread_mutex_unlock(*mutex);
+}
+
+/* Until the end of the scope. */
+#define LOCKED(control)                                                                                      \
+    pthread_mutex_t *locked_ CLEANUP(unlock) = &(control)->mutex;                                            \
+    (void)pthread_mutex_lock(locked_)
+
+/* --- what is in memory
+ * ------------------------------------------------------------------------------------------ */
+
+static int compare_known(const void *item, const void *key)
+{
+    return strcmp(((const Known *)item)->client.id, key);
+}
+
+static int compare_open(const void *item, const void *key)
+{
+    const Open *open = item;
+    const RequestKey *wanted = key;
+    int order = strcmp(open->client, wanted->client);
+    return order != 0 ? order : strcmp(open->id, wanted->id);
+}
+
+static void free_known(void *item)
+{
+    Known *known = item;
+    free(known->client.labels);
+    free(known);
+}
+
+Known *control_known(Control *control, const char *client)
+{
+    return sorted_find(&control->clients, client);
+}
+
+Open *control_open(Control *control, const char *client, const char *id)
+{
+    return sorted_find(&control->open, &(RequestKey){client, id});
+}
+
+size_t control_open_range(const Control *control, const char *client, size_t *ret_first)
+{
+    size_t first = sorted_position(&control->open, &(RequestKey){client, ""});
+    size_t end = first;
+    while (end < control->open.count && strcmp(((const Open *)control->open.items[end])->client, client) == 0)
+        end++;
+    *ret_first = first;
+    return end - first;
+}
+
+/* Its command is due at once, its receipt is not expected yet. */
+static int add_open(Control *control, const Request *request)
+{
+    Open *open = calloc(1, sizeof(*open));
+    if (!open)
+        return -ENOMEM;
+    (void)snprintf(open->client, sizeof(open->client), "%s", request->client);
+    (void)snprintf(open->id, sizeof(open->id), "%s", request->id);
+    open->origin = request->origin;
+    open->state = request->state;
+    open->cancel_asked = request->cancel_asked;
+    open->has_size = request->has_size;
+    open->size_bytes = request->size_bytes;
+    open->sent_bytes = request->sent_bytes;
+    open->expires_ms = request->expires_ms;
+    int r = sorted_insert(&control->open, &(RequestKey){open->client, open->id}, open);
+    if (r < 0)
+        free(open);
+    return r;
+}
+
+static void drop_open(Control *control, const char *client, const char *id)
+{
+    RequestKey key = {client, id};
+    if (sorted_find(&control->open, &key))
+        free(sorted_take(&control->open, sorted_position(&control->open, &key)));
+}
+
+/* Progress is newer in memory than in the store. */
+static void overlay_progress(Control *control, Request *request)
+{
+    const Open *open = control_open(control, request->client, request->id);
+    if (!open)
+        return;
+    request->sent_bytes = open->sent_bytes;
+    request->has_size = open->has_size;
+    request->size_bytes = open->size_bytes;
+}
+
+/* --- life
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+static int load_client(void *userdata, const Client *client)
+{
+    Control *control = userdata;
+    Known *known = calloc(1, sizeof(*known));
+    if (!known)
+        return -ENOMEM;
+    known->client = *client;
+    known->client.online = false; /* retained presence says who is, as soon as we are connected */
+    known->client.labels = text_format("%s", client->labels);
+    known->saved_ms = control->config.unix_ms();
+    int r = known->client.labels ? sorted_insert(&control->clients, known->client.id, known) : -ENOMEM;
+    if (r < 0)
+        free_known(known);
+    return r;
+}
+
+static int load_request(void *userdata, const Request *request)
+{
+    return add_open(userdata, request);
+}
+
+int control_new(const ControlConfig *config, Control **ret_control)
+{
+    Control *control = calloc(1, sizeof(*control));
+    if (!control)
+        return -ENOMEM;
+    control->config = *config;
+    control->clients = (Sorted){.compare = compare_known, .max = CLIENTS_MAX};
+    control->open = (Sorted){.compare = compare_open, .max = OPEN_REQUESTS_MAX};
+    int r = -pthread_mutex_init(&control->mutex, NULL);
+    if (r < 0) {
+        free(control);
+        return r;
+    }
+    r = store_each_client(config->store, load_client, control);
+    if (r == 0)
+        r = store_each_open_request(config->store, load_request, control);
+    if (r < 0) {
+        (void)control_free(control);
+        return r;
+    }
+    log_info("%zu clients and %zu open requests are known", control->clients.count, control->open.count);
+    *ret_control = control;
+    return 0;
+}
+
+Control *control_free(Control *control)
+{
+    if (!control)
+        return NULL;
+    sorted_deinit(&control->clients, free_known);
+    sorted_deinit(&control->open, free);
+    (void)pthread_mutex_destroy(&control->mutex);
+    free(control);
+    return NULL;
+}
+
+/* --- changes
+ * ------------------------------------------------------------------------------------------------------ */
+
+static void stamp(Control *control, Request *request, UploadState next)
+{
+    int64_t now_ms = control->config.unix_ms();
+    request->updated_ms = now_ms;
+    if (request->created_ms == 0) {
+        request->created_ms = now_ms;
+        request->expires_ms = now_ms + (int64_t)control->config.expires_ms;
+    }
+    if (request->started_ms == 0 &&
+        (next == UPLOAD_ACCEPTED || next == UPLOAD_RUNNING || next == UPLOAD_COMPLETED))
+        request->started_ms = now_ms;
+    if (next == UPLOAD_COMPLETED)
+        request->completed_ms = now_ms;
+}
+
+static void log_change(const Request *request, UploadState before)
+{
+    if (request->state == before)
+        return;
+    const Problem *problem = &request->problem;
+    if (problem->code == ERROR_NONE)
+        log_at(LOG_LEVEL_INFO, request->client, request->id, "%s", upload_state_name(request->state));
+    else
+        log_at(LOG_LEVEL_INFO, request->client, request->id, "%s: %s: %s", upload_state_name(request->state),
+               problem->reason, problem->message);
+}
+
+/* After a successful write. Without memory for an entry the request is followed again after the next start.
+ */
+static void keep_in_step(Control *control, const Request *request)
+{
+    Open *open = control_open(control, request->client, request->id);
+    if (request_is_final(request->state)) {
+        drop_open(control, request->client, request->id);
+    } else if (open) {
+        open->state = request->state;
+        open->cancel_asked = request->cancel_asked;
+    } else if (add_open(control, request) < 0) {
+        log_at(LOG_LEVEL_ERROR, request->client, request->id, "too many open requests to follow this one");
+    }
+}
+
+int control_change(Control *control, Request *request, RequestEvent event, const Problem *problem)
+{
+    UploadState before = request->state;
+    UploadState next = request_next(before, event);
+    stamp(control, request, next);
+    request->state = next;
+    if (problem)
+        request->problem = *problem;
+    const char *name = request_event_name(event);
+    int r = request->seq == 0 ? store_add_request(control->config.store, request, name)
+                              : store_update_request(control->config.store, request, name);
+    if (r < 0)
+        return r;
+    keep_in_step(control, request);
+    log_change(request, before);
+    return 0;
+}
+
+/* --- from the broker and the clock
+ * ---------------------------------------------------------------------------------- */
+
+void control_on_connection(Control *control, bool connected)
+{
+    LOCKED(control);
+    control->connected = connected;
+    if (connected)
+        command_wake_all(control);
+}
+
+bool control_is_connected(Control *control)
+{
+    LOCKED(control);
+    return control->connected;
+}
+
+static void on_status(Control *control, const Topic *topic, const void *payload, size_t size)
+{
+    UploadStatus status;
+    if (upload_status_parse(payload, size, &status) < 0) {
+        log_at(LOG_LEVEL_WARN, topic->client, topic->upload, "dropped a status that is not valid");
+        return;
+    }
+    LOCKED(control);
+    follow_status(control, topic->client, topic->upload, &status);
+}
+
+/* An empty message is how a retained one is deleted: a device that was retired. */
+static void on_presence(Control *control, const Topic *topic, const void *payload, size_t size, bool retained)
+{
+    Presence presence CLEANUP(presence_free) = {0};
+    if (size > 0 && presence_parse(payload, size, &presence) < 0) {
+        log_at(LOG_LEVEL_WARN, topic->client, NULL, "dropped a presence that is not valid");
+        return;
+    }
+    LOCKED(control);
+    if (size > 0 || control_known(control, topic->client))
+        follow_presence(control, topic->client, &presence, retained);
+}
+
+/* "stored" is not signed, so it is shown only if it is a file in this upload's own folder. */
+static void read_stored(const Topic *topic, const void *payload, size_t size,
+                        char out[static STORED_PATH_SIZE])
+{
+    cJSON *object CLEANUP(json_delete) = json_parse_object(payload, size, MESSAGE_MAX);
+    char folder[CLIENT_ID_SIZE + UPLOAD_ID_SIZE + 1];
+    int length = snprintf(folder, sizeof(folder), "%s/%s/", topic->client, topic->upload);
+    char stored[STORED_PATH_SIZE] = "";
+    if (object && json_get_string(object, "stored", stored, sizeof(stored)) == JSON_OK &&
+        strncmp(stored, folder, (size_t)length) == 0 && !strchr(stored + length, '/'))
+        (void)snprintf(out, STORED_PATH_SIZE, "%s", stored);
+}
+
+/* The signature is checked without the mutex: it reads nothing that changes. */
+static void on_receipt(Control *control, const Topic *topic, const void *payload, size_t size)
+{
+    char token[TICKET_MAX];
+    Receipt receipt;
+    if (receipt_message_parse(payload, size, token) < 0) {
+        log_at(LOG_LEVEL_WARN, topic->client, topic->upload, "dropped a receipt message that is not valid");
+        return;
+    }
+    int r = receipt_verify(control->config.receipt_keys, token, &receipt);
+    if (r != 0) {
+        log_at(LOG_LEVEL_WARN, topic->client, topic->upload, "dropped a receipt that proves nothing: %s",
+               token_error_text(r));
+        return;
+    }
+    if (strcmp(receipt.client, topic->client) != 0 || strcmp(receipt.upload, topic->upload) != 0) {
+        log_at(LOG_LEVEL_WARN, topic->client, topic->upload,
+               "dropped a receipt that proves nothing: it is for %s/%s", receipt.client, receipt.upload);
+        return;
+    }
+    char stored[STORED_PATH_SIZE] = "";
+    read_stored(topic, payload, size, stored);
+    LOCKED(control);
+    follow_receipt(control, &receipt, stored);
+}
+
+void control_on_message(Control *control, const char *topic_text, const void *payload, size_t size,
+                        bool retained)
+{
+    Topic topic;
+    if (topic_parse(topic_text, &topic) != 0 || client_id_is_reserved(topic.client)) {
+        log_warn("dropped a message on the topic %s: it names no device or upload", topic_text);
+        return;
+    }
+    switch (topic.kind) {
+    case TOPIC_STATUS:
+        on_status(control, &topic, payload, size);
+        break;
+    case TOPIC_PRESENCE:
+        on_presence(control, &topic, payload, size, retained);
+        break;
+    case TOPIC_RECEIPT:
+        on_receipt(control, &topic, payload, size);
+        break;
+    case TOPIC_CMD_UPLOAD:
+    case TOPIC_CMD_CANCEL:
+    case TOPIC_CMD_RECEIPT:
+        break; /* we publish these and do not subscribe to them */
+    }
+}
+
+#define RETRY_MS 60000 /* after a failed write */
+
+/* Not final after its whole life. A receipt that comes late still completes it, so one is asked for. */
+static void expire(Control *control, Open *open)
+{
+    char client[CLIENT_ID_SIZE], id[UPLOAD_ID_SIZE]; /* open may go */
+    memcpy(client, open->client, sizeof(client));
+    memcpy(id, open->id, sizeof(id));
+    open->expires_ms += RETRY_MS;
+    Request *request CLEANUP(free_ptr) = malloc(sizeof(*request));
+    int r = request ? store_get_request(control->config.store, client, id, request) : -ENOMEM;
+    if (r == STORE_E_ABSENT)
+        drop_open(control, client, id);
+    if (r != 0)
+        return;
+    overlay_progress(control, request);
+    Problem problem;
+    (void)problem_set(&problem, ERROR_DEADLINE_EXCEEDED, "EXPIRED",
+                      "The request was not finished in time. Is the device online? Ask again.");
+    if (control_change(control, request, REQUEST_EVENT_EXPIRED, &problem) == 0)
+        command_ask_receipt(control, client, id);
+}
+
+void control_tick(Control *control)
+{
+    LOCKED(control);
+    int64_t now_ms = control->config.unix_ms();
+    bool room = control->connected;
+    for (size_t i = 0; i < control->open.count;) {
+        Open *open = control->open.items[i];
+        size_t before = control->open.count;
+        if (now_ms >= open->expires_ms)
+            expire(control, open);
+        else if (room)
+            room = command_tick(control, open);
+        if (control->open.count == before)
+            i++;
+    }
+}
+
+/* --- from REST
+ * ------------------------------------------------------------------------------------------------------ */
+
+static int store_problem(Problem *problem, int error)
+{
+    if (error == -ENOSPC)
+        return problem_set(problem, ERROR_UNAVAILABLE, "NO_SPACE",
+                           "The coordinator's disk is full; make room there.");
+    return problem_set(problem, ERROR_INTERNAL, "STORE_FAILED",
+                       "The coordinator can't use its database; its log says why.");
+}
+
+static int out_of_memory(Problem *problem)
+{
+    return problem_set(problem, ERROR_UNAVAILABLE, "NO_MEMORY",
+                       "The coordinator is out of memory; try again later.");
+}
+
+static bool same_wish(const Request *wish, const Request *made)
+{
+    return strcmp(wish->client, made->client) == 0 && strcmp(wish->path, made->path) == 0 &&
+           strcmp(wish->receiver, made->receiver) == 0 && wish->max_size_bytes == made->max_size_bytes &&
+           wish->rate_bytes_per_s == made->rate_bytes_per_s &&
+           wish->expires_ms - wish->created_ms == made->expires_ms - made->created_ms;
+}
+
+static void fill_request(Control *control, const NewRequest *wanted, Request *request)
+{
+    memset(request, 0, sizeof(*request));
+    upload_id_new(request->id);
+    (void)snprintf(request->client, sizeof(request->client), "%s", wanted->client);
+    (void)snprintf(request->path, sizeof(request->path), "%s", wanted->path);
+    (void)snprintf(request->receiver, sizeof(request->receiver), "%s",
+                   wanted->receiver ? wanted->receiver : "");
+    (void)snprintf(request->idempotency_key, sizeof(request->idempotency_key), "%s",
+                   wanted->idempotency_key ? wanted->idempotency_key : "");
+    request->origin = ORIGIN_REST;
+    request->state = UPLOAD_QUEUED;
+    request->max_size_bytes = wanted->max_size_bytes;
+    request->rate_bytes_per_s = wanted->rate_bytes_per_s;
+    request->created_ms = request->updated_ms = control->config.unix_ms();
+    request->expires_ms =
+        request->created_ms + (int64_t)(wanted->expires_ms ? wanted->expires_ms : control->config.expires_ms);
+}
+
+/* What can be told from the request alone. */
+static int check_wish(const NewRequest *wanted, const Request *request, Problem *problem)
+{
+    if (!file_path_is_valid(wanted->path))
+        return problem_set(problem, ERROR_INVALID_ARGUMENT, "INVALID_PATH",
+                           "The path must have 1 to %d bytes of UTF-8, few of them control characters.",
+                           FILE_PATH_MAX);
+    if (strlen(request->idempotency_key) != strlen(wanted->idempotency_key ? wanted->idempotency_key : ""))
+        return problem_set(problem, ERROR_INVALID_ARGUMENT, "INVALID_IDEMPOTENCY_KEY",
+                           "The idempotency key must have at most %d bytes.", IDEMPOTENCY_KEY_SIZE - 1);
+    return 0;
+}
+
+static int check_quota(Control *control, const char *client, Problem *problem)
+{
+    size_t first = 0;
+    if (control_open_range(control, client, &first) >= OPEN_REQUESTS_PER_CLIENT_MAX)
+        return problem_set(problem, ERROR_RESOURCE_EXHAUSTED, "TOO_MANY_REQUESTS",
+                           "%s has %d requests that are not finished; wait for them or cancel some.", client,
+                           OPEN_REQUESTS_PER_CLIENT_MAX);
+    if (control->open.count >= OPEN_REQUESTS_MAX)
+        return problem_set(problem, ERROR_RESOURCE_EXHAUSTED, "TOO_MANY_REQUESTS",
+                           "%d requests are not finished; wait for them or cancel some.", OPEN_REQUESTS_MAX);
+    return 0;
+}
+
+/* 1: nobody has used the key, go on. 0: *ret_request is what it made. -1: a problem. */
+static int find_idempotent(Control *control, const Request *wish, Request *ret_request, Problem *problem)
+{
+    if (!wish->idempotency_key[0])
+        return 1;
+    Request *made CLEANUP(free_ptr) = malloc(sizeof(*made));
+    if (!made)
+        return out_of_memory(problem);
+    int r = store_find_idempotent(control->config.store, wish->idempotency_key, made);
+    if (r == STORE_E_ABSENT)
+        return 1;
+    if (r < 0)
+        return store_problem(problem, r);
+    if (!same_wish(wish, made))
+        return problem_set(
+            problem, ERROR_ALREADY_EXISTS, "IDEMPOTENCY_KEY_REUSED",
+            "This Idempotency-Key has made request %s, which asks for something else; use a new key.",
+            made->id);
+    *ret_request = *made;
+    overlay_progress(control, ret_request);
+    return 0;
+}
+
+/* It is in memory before it is written, for what is written must be followed. */
+static int add_request(Control *control, Request *request, Problem *problem)
+{
+    int r = add_open(control, request);
+    if (r < 0)
+        return out_of_memory(problem);
+    r = store_add_request(control->config.store, request, "asked");
+    if (r < 0) {
+        drop_open(control, request->client, request->id);
+        return store_problem(problem, r);
+    }
+    command_publish(control, control_open(control, request->client, request->id), request);
+    log_at(LOG_LEVEL_INFO, request->client, request->id, "queued: %s", request->path);
+    return 0;
+}
+
+int control_create(Control *control, const NewRequest *wanted, Request *ret_request, Problem *problem)
+{
+    Request *request CLEANUP(free_ptr) = malloc(sizeof(*request));
+    if (!request)
+        return out_of_memory(problem);
+    fill_request(control, wanted, request);
+    if (check_wish(wanted, request, problem) < 0)
+        return -1;
+    LOCKED(control);
+    if (!control_known(control, wanted->client))
+        return problem_set(problem, ERROR_NOT_FOUND, "UNKNOWN_CLIENT",
+                           "No device %s was ever seen here. Is its agent running, and is this its name?",
+                           wanted->client);
+    int r = find_idempotent(control, request, ret_request, problem);
+    if (r <= 0)
+        return r;
+    if (check_quota(control, wanted->client, problem) < 0 || add_request(control, request, problem) < 0)
+        return -1;
+    *ret_request = *request;
+    return 0;
+}
+
+static int locate(Control *control, const char *client, const char *id, Request *ret_request,
+                  Problem *problem)
+{
+    int r = client ? store_get_request(control->config.store, client, id, ret_request)
+                   : store_find_request(control->config.store, id, ret_request);
+    if (r == STORE_E_ABSENT)
+        return problem_set(problem, ERROR_NOT_FOUND, "UNKNOWN_REQUEST", "There is no request %s.", id);
+    if (r == STORE_E_AMBIGUOUS)
+        return problem_set(problem, ERROR_FAILED_PRECONDITION, "AMBIGUOUS_ID",
+                           "Several clients have an upload %s; say which with ?clientId=.", id);
+    if (r < 0)
+        return store_problem(problem, r);
+    overlay_progress(control, ret_request);
+    return 0;
+}
+
+int control_get(Control *control, const char *client, const char *id, Request *ret_request, Problem *problem)
+{
+    LOCKED(control);
+    return locate(control, client, id, ret_request, problem);
+}
+
+int control_cancel(Control *control, const char *client, const char *id, Request *ret_request,
+                   Problem *problem)
+{
+    LOCKED(control);
+    if (locate(control, client, id, ret_request, problem) < 0)
+        return -1;
+    if (ret_request->state == UPLOAD_CANCELLED)
+        return 0;
+    if (request_is_final(ret_request->state))
+        return problem_set(problem, ERROR_FAILED_PRECONDITION, "ALREADY_FINAL",
+                           "The request is %s already; there is nothing left to cancel.",
+                           upload_state_name(ret_request->state));
+    if (!ret_request->cancel_asked) {
+        ret_request->cancel_asked = true;
+        int r = control_change(control, ret_request, REQUEST_EVENT_CANCEL_ASKED, NULL);
+        if (r < 0)
+            return store_problem(problem, r);
+    }
+    command_publish_cancel(control, ret_request->client, ret_request->id);
+    return 0;
+}
+
+int control_list(Control *control, const RequestFilter *filter, Request *rows, size_t max, size_t *ret_count,
+                 Problem *problem)
+{
+    LOCKED(control);
+    size_t count = 0;
+    int r = store_list_requests(control->config.store, filter, rows, max, &count);
+    if (r < 0)
+        return store_problem(problem, r);
+    for (size_t i = 0; i < count; i++)
+        overlay_progress(control, &rows[i]);
+    *ret_count = count;
+    return 0;
+}
+
+int control_each_client(Control *control, int (*each)(void *userdata, const Client *client), void *userdata)
+{
+    LOCKED(control);
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < control->clients.count; i++)
+        r = each(userdata, &((const Known *)control->clients.items[i])->client);
+    return r;
+}
+
+bool control_client(Control *control, const char *id, int (*each)(void *userdata, const Client *client),
+                    void *userdata)
+{
+    LOCKED(control);
+    const Known *known = control_known(control, id);
+    if (known)
+        (void)each(userdata, &known->client);
+    return known != NULL;
+}

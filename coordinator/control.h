@@ -1,0 +1,93 @@
+/* Everything the coordinator knows and decides: one module, one mutex.
+ *
+ * The REST thread asks, the broker's messages tell, the clock ticks; each call takes the mutex, does its work
+ * on the store and on what is kept in memory, publishes what follows, and returns. Nothing in here waits for
+ * a peer.
+ *
+ * Commands go out at least once: whatever is not final is published again when its client comes online, after
+ * a reconnect, and after a silence, and the id makes a repeat harmless. A request becomes completed by a
+ * valid receipt only. */
+#pragma once
+
+#include "common/cleanup.h"
+#include "coordinator/store.h"
+#include "protocol/token.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CLIENTS_MAX 100000
+#define OPEN_REQUESTS_MAX 100000
+#define OPEN_REQUESTS_PER_CLIENT_MAX 1000
+#define FOLLOWED_PER_CLIENT_MAX 10000 /* final rows of origin mqtt; the oldest are forgotten */
+
+typedef struct Control Control;
+
+typedef struct ControlConfig {
+    Store *store;                /* the caller's; nobody else may use it before control_free() */
+    const KeyRing *receipt_keys; /* the caller's */
+    /* Queues a message, never blocks, is called with the mutex held. 0, or a negative errno: it is tried
+     * again later. */
+    int (*publish)(void *userdata, const char *topic, const void *payload, size_t size);
+    void *publish_userdata;
+    uint64_t expires_ms; /* life of a request that gives none */
+    uint64_t
+        republish_ms; /* silence after which a command is published again; doubled while the silence lasts */
+    int64_t (*monotonic_ms)(void);
+    int64_t (*unix_ms)(void);
+} ControlConfig;
+
+/* Loads clients (all offline until the broker says otherwise) and open requests. 0 or a negative errno. */
+int control_new(const ControlConfig *config, Control **ret_control) MUST_CHECK;
+Control *control_free(Control *control); /* returns NULL */
+
+/* --- from the broker; one thread
+ * ------------------------------------------------------------------------------------- */
+
+void control_on_connection(Control *control, bool connected);
+
+/* A message of any topic. What is not valid is logged and changes nothing. */
+void control_on_message(Control *control, const char *topic, const void *payload, size_t size, bool retained);
+
+/* About once a second: expiry, and what is to be published again. */
+void control_tick(Control *control);
+
+/* --- from REST; any thread. 0, or -1 and *problem says why
+ * ----------------------------------------------------------- */
+
+typedef struct NewRequest {
+    const char *client;
+    const char *path;
+    const char *receiver;        /* NULL: the agent's default */
+    const char *idempotency_key; /* NULL: none */
+    uint64_t expires_ms;         /* from now; 0: the default */
+    uint64_t max_size_bytes, rate_bytes_per_s;
+} NewRequest;
+
+/* Makes a request and publishes its command; a known idempotency key gives the request made with it. */
+int control_create(Control *control, const NewRequest *wanted, Request *ret_request,
+                   Problem *problem) MUST_CHECK;
+
+/* client NULL: by id alone. If several clients have the id, the one asked for here is meant; without one it
+ * is a problem AMBIGUOUS_ID. */
+int control_get(Control *control, const char *client, const char *id, Request *ret_request,
+                Problem *problem) MUST_CHECK;
+
+/* Asks agent and receiver to cancel. Of a final request only the cancelled is no problem. */
+int control_cancel(Control *control, const char *client, const char *id, Request *ret_request,
+                   Problem *problem) MUST_CHECK;
+
+/* Newest first. */
+int control_list(Control *control, const RequestFilter *filter, Request *rows, size_t max, size_t *ret_count,
+                 Problem *problem) MUST_CHECK;
+
+/* Calls each for every client, by id, with the mutex held; ends at the first that does not return 0, and
+ * returns that. */
+int control_each_client(Control *control, int (*each)(void *userdata, const Client *client), void *userdata);
+
+/* Calls each for one client. false if it is not known. */
+bool control_client(Control *control, const char *id, int (*each)(void *userdata, const Client *client),
+                    void *userdata);
+
+bool control_is_connected(Control *control);

@@ -1,0 +1,82 @@
+/* What control.c (life and REST), follow.c (messages in) and command.c (messages out) share. All of it needs
+ * the mutex. */
+#pragma once
+
+#include "coordinator/control.h"
+#include "coordinator/request_state.h"
+#include "coordinator/sorted.h"
+
+#include <pthread.h>
+
+/* A client, and when it was last written: a heartbeat alone is not worth an fsync. */
+typedef struct Known {
+    Client client;
+    int64_t saved_ms; /* Unix */
+} Known;
+
+typedef struct RequestKey {
+    const char *client, *id;
+} RequestKey;
+
+/* What is kept in memory of a request that is not final. */
+typedef struct Open {
+    char client[CLIENT_ID_SIZE];
+    char id[UPLOAD_ID_SIZE];
+    RequestOrigin origin;
+    UploadState state;
+    bool cancel_asked;
+    bool done;           /* the agent says it has sent all: only the receipt is missing */
+    bool has_size;       /* progress is written to the store with the next change of state only: */
+    uint64_t size_bytes; /* a thousand running uploads must not fsync every second */
+    uint64_t sent_bytes;
+    int64_t expires_ms;          /* Unix */
+    int64_t command_due_ms;      /* monotonic; when the command is to be published again */
+    int64_t receipt_due_ms;      /* the same for cmd/receipt */
+    unsigned commands, receipts; /* published since the client was last heard on this request */
+} Open;
+
+struct Control {
+    ControlConfig config;
+    pthread_mutex_t mutex;
+    bool connected;
+    Sorted clients; /* Known, by client id */
+    Sorted open;    /* Open, by RequestKey */
+};
+
+/* --- control.c --- */
+
+Known *control_known(Control *control, const char *client);
+Open *control_open(Control *control, const char *client, const char *id);
+/* The range of a client's open requests in control->open: from *ret_first, returns how many. */
+size_t control_open_range(const Control *control, const char *client, size_t *ret_first);
+
+/* Applies event to *request, writes it (a request without seq is added) and keeps the memory in step. problem
+ * is recorded with a state that it explains; NULL: none. On a negative errno, which has been logged, nothing
+ * has changed. */
+int control_change(Control *control, Request *request, RequestEvent event, const Problem *problem) MUST_CHECK;
+
+/* --- command.c --- */
+
+/* Publishes the command now, if that is possible; else it stays due. */
+void command_publish(Control *control, Open *open, const Request *request);
+void command_publish_cancel(Control *control, const char *client, const char *id);
+void command_ask_receipt(Control *control, const char *client, const char *id);
+/* The agent has said `done`: ask for the receipt if it does not come by itself. */
+void command_expect_receipt(Control *control, Open *open);
+/* The client was heard on this request: the silence begins anew. */
+void command_heard(Control *control, Open *open);
+/* The client came online: whatever is open for it goes out now. */
+void command_wake_client(Control *control, const char *client);
+/* After a connect: everything is due. */
+void command_wake_all(Control *control);
+/* Publishes what is due for one. false: the broker takes no more now. */
+bool command_tick(Control *control, Open *open);
+
+/* --- follow.c --- */
+
+void follow_status(Control *control, const char *client, const char *id, const UploadStatus *status);
+void follow_presence(Control *control, const char *client, const Presence *presence, bool retained);
+void follow_receipt(Control *control, const Receipt *receipt, const char *stored);
+
+/* Whether the file at received (an absolute path, from a receipt) is the one that was asked for. */
+bool follow_path_is(const char *asked, const char *received);

@@ -1,0 +1,78 @@
+#include "coordinator/rest_json.h"
+
+#include "common/json.h"
+#include "common/text.h"
+
+static bool add_text(cJSON *object, const char *name, const char *text)
+{
+    return (text[0] ? cJSON_AddStringToObject(object, name, text) : cJSON_AddNullToObject(object, name)) !=
+           NULL;
+}
+
+static bool add_time(cJSON *object, const char *name, int64_t unix_ms)
+{
+    char text[TEXT_TIME_SIZE] = "";
+    if (unix_ms != 0)
+        text_time(unix_ms, text);
+    return add_text(object, name, text);
+}
+
+static bool add_bool(cJSON *object, const char *name, bool value)
+{
+    return cJSON_AddBoolToObject(object, name, value) != NULL;
+}
+
+static bool add_size(cJSON *object, const Request *request)
+{
+    if (request->has_size)
+        return json_add_u64(object, "size", request->size_bytes);
+    return cJSON_AddNullToObject(object, "size") != NULL;
+}
+
+static bool add_sha256(cJSON *object, const Request *request)
+{
+    char hex[SHA256_HEX_SIZE] = "";
+    if (request->has_sha256)
+        text_hex(request->sha256, SHA256_SIZE, hex);
+    return add_text(object, "sha256", hex);
+}
+
+static bool add_error(cJSON *object, const Problem *problem)
+{
+    cJSON *error = problem->code == ERROR_NONE ? cJSON_CreateNull() : problem_to_json(problem);
+    return error && cJSON_AddItemToObject(object, "error", error);
+}
+
+cJSON *rest_request_json(const Request *request)
+{
+    cJSON *object = cJSON_CreateObject();
+    if (object && add_text(object, "requestId", request->id) &&
+        add_text(object, "clientId", request->client) && add_text(object, "fileName", request->path) &&
+        add_text(object, "status", upload_state_name(request->state)) &&
+        add_bool(object, "cancelRequested", request->cancel_asked) &&
+        json_add_u64(object, "bytesReceived", request->sent_bytes) && add_size(object, request) &&
+        add_sha256(object, request) && add_text(object, "filePath", request->stored) &&
+        add_time(object, "createdAt", request->created_ms) &&
+        add_time(object, "startedAt", request->started_ms) &&
+        add_time(object, "completedAt", request->completed_ms) &&
+        add_time(object, "updatedAt", request->updated_ms) &&
+        add_time(object, "expiresAt", request->expires_ms) &&
+        add_text(object, "origin", request->origin == ORIGIN_REST ? "rest" : "mqtt") &&
+        add_error(object, &request->problem))
+        return object;
+    cJSON_Delete(object);
+    return NULL;
+}
+
+cJSON *rest_client_json(const Client *client)
+{
+    cJSON *object = cJSON_CreateObject();
+    if (object && add_text(object, "id", client->id) && add_bool(object, "online", client->online) &&
+        add_time(object, "connectedAt", client->connected_ms) &&
+        add_time(object, "lastHeartbeat", client->heartbeat_ms) &&
+        add_text(object, "version", client->version) &&
+        cJSON_AddRawToObject(object, "labels", client->labels ? client->labels : "{}"))
+        return object;
+    cJSON_Delete(object);
+    return NULL;
+}

@@ -1,0 +1,23 @@
+/* The shared secret that REST callers show until there are operator tokens. */
+#pragma once
+
+#include "common/cleanup.h"
+#include "protocol/digest.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SECRET_MIN 16 /* bytes */
+#define SECRET_MAX 1024
+
+/* Only the digest is kept, so that comparing takes the same time whatever is shown, and no memory holds the
+ * secret. */
+typedef struct Secret {
+    uint8_t digest[SHA256_SIZE];
+} Secret;
+
+/* The file's first line. Warns about a file that others may read. 0; -EINVAL if it is shorter than
+ * SECRET_MIN, longer than SECRET_MAX or has more lines; another negative errno. */
+int secret_load(const char *path, Secret *ret_secret) MUST_CHECK;
+
+bool secret_matches(const Secret *secret, const char *shown);

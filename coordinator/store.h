@@ -1,0 +1,116 @@
+/* What outlives the coordinator: clients, requests and their history.
+ *
+ * Every function that changes something returns only after it is on stable storage. Negative errnos have been
+ * logged, with the database's own words. Not thread-safe: control.c holds its mutex around every call. */
+#pragma once
+
+#include "common/cleanup.h"
+#include "protocol/message.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define STORED_PATH_SIZE 512 /* "<client>/<id>/<name>" below the receiver's store */
+#define IDEMPOTENCY_KEY_SIZE 256
+
+typedef struct Store Store;
+
+typedef struct Client {
+    char id[CLIENT_ID_SIZE];
+    bool online;
+    int64_t connected_ms; /* Unix; since when it is, or was, online. 0: not known */
+    int64_t heartbeat_ms; /* Unix; when it was last heard. 0: never */
+    char version[33];
+    char *labels; /* a JSON object of strings; owned */
+} Client;
+
+Client *client_free(Client *client); /* returns NULL */
+
+typedef enum RequestOrigin {
+    ORIGIN_REST, /* asked for here: its command is published again until it is final */
+    ORIGIN_MQTT, /* somebody else published the command, or the device uploaded by itself; we only follow */
+} RequestOrigin;
+
+/* One upload, known by (client, id). Times are Unix milliseconds, 0: not yet. */
+typedef struct Request {
+    int64_t seq; /* order of making, from 1; set by the store */
+    char client[CLIENT_ID_SIZE];
+    char id[UPLOAD_ID_SIZE];
+    RequestOrigin origin;
+    UploadState state;
+    bool cancel_asked;
+    char path[FILE_PATH_MAX + 1]; /* as asked */
+    char receiver[RECEIVER_NAME_SIZE];
+    uint64_t max_size_bytes, rate_bytes_per_s; /* 0: not given */
+    bool has_size;                             /* the agent's word, until completed */
+    uint64_t size_bytes;
+    uint64_t sent_bytes;
+    bool has_sha256; /* completed only: from the receipt */
+    uint8_t sha256[SHA256_SIZE];
+    char uploaded_path[FILE_PATH_MAX + 1]; /* completed only: as the receipt says it */
+    char stored[STORED_PATH_SIZE];         /* "" if not known; for people */
+    int64_t created_ms, started_ms, completed_ms, updated_ms, expires_ms;
+    Problem problem;
+    char idempotency_key[IDEMPOTENCY_KEY_SIZE]; /* "": none */
+} Request;
+
+enum {
+    STORE_E_ABSENT = 1,
+    STORE_E_AMBIGUOUS, /* uploads of several clients have this id, and none was asked for here */
+};
+
+/* Opens or makes the database, alone (a second process gets -EBUSY), and brings its schema up to date.
+ * -EPROTO if a newer version of this program has written it. */
+int store_open(const char *path, Store **ret_store) MUST_CHECK;
+Store *store_close(Store *store); /* returns NULL */
+
+int store_put_client(Store *store, const Client *client) MUST_CHECK;
+
+/* Ends at the first each() that does not return 0, and returns that. */
+int store_each_client(Store *store, int (*each)(void *userdata, const Client *client),
+                      void *userdata) MUST_CHECK;
+
+/* Adds the row and the first line of its history. Sets request->seq. -EEXIST if (client, id) is there. */
+int store_add_request(Store *store, Request *request, const char *event) MUST_CHECK;
+
+/* Writes what may change (not client, id, origin, or what was asked except the path) and a line of history.
+ */
+int store_update_request(Store *store, const Request *request, const char *event) MUST_CHECK;
+
+/* 0 or STORE_E_ABSENT. */
+int store_get_request(Store *store, const char *client, const char *id, Request *ret_request) MUST_CHECK;
+
+/* By id alone; of several, the one asked for here. 0, STORE_E_ABSENT or STORE_E_AMBIGUOUS. */
+int store_find_request(Store *store, const char *id, Request *ret_request) MUST_CHECK;
+
+/* By the key its maker gave. 0 or STORE_E_ABSENT. */
+int store_find_idempotent(Store *store, const char *key, Request *ret_request) MUST_CHECK;
+
+typedef struct RequestFilter {
+    const char *client;       /* NULL: all */
+    const UploadState *state; /* NULL: all */
+    int64_t before_seq;       /* only older ones than this; 0: from the newest */
+} RequestFilter;
+
+/* Newest first, at most max. */
+int store_list_requests(Store *store, const RequestFilter *filter, Request *rows, size_t max,
+                        size_t *ret_count) MUST_CHECK;
+
+/* Every request that is not final. Ends as store_each_client() does. */
+int store_each_open_request(Store *store, int (*each)(void *userdata, const Request *request),
+                            void *userdata) MUST_CHECK;
+
+/* Forgets the client's oldest final requests of origin mqtt but the newest keep: a device can make such rows
+ * at will. Does what it can: a failure is logged, and the next call tries again. */
+void store_prune_followed(Store *store, const char *client, size_t keep);
+
+/* The history of one request, oldest first. */
+typedef struct RequestEventRow {
+    int64_t at_ms;
+    char event[24];
+    UploadState state; /* after it */
+    char reason[40];
+} RequestEventRow;
+int store_list_events(Store *store, int64_t seq, RequestEventRow *rows, size_t max,
+                      size_t *ret_count) MUST_CHECK;

@@ -1,0 +1,52 @@
+#include "coordinator/store_schema.h"
+
+#include "common/cleanup.h"
+
+const char *const store_migrations[] = {
+    "CREATE TABLE clients ("
+    "  id TEXT PRIMARY KEY,"
+    "  online INTEGER NOT NULL,"
+    "  connected_at INTEGER NOT NULL," /* times: Unix milliseconds, 0: never */
+    "  heartbeat_at INTEGER NOT NULL,"
+    "  version TEXT NOT NULL,"
+    "  labels TEXT NOT NULL" /* a JSON object */
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE TABLE requests ("
+    "  seq INTEGER PRIMARY KEY AUTOINCREMENT,"
+    "  client TEXT NOT NULL,"
+    "  id TEXT NOT NULL,"
+    "  origin TEXT NOT NULL,"
+    "  state TEXT NOT NULL,"
+    "  cancel_asked INTEGER NOT NULL,"
+    "  path TEXT NOT NULL,"
+    "  receiver TEXT NOT NULL,"
+    "  max_size INTEGER NOT NULL,"
+    "  rate INTEGER NOT NULL,"
+    "  size INTEGER," /* NULL: not known */
+    "  sent INTEGER NOT NULL,"
+    "  sha256 BLOB,"
+    "  uploaded_path TEXT NOT NULL,"
+    "  stored TEXT NOT NULL,"
+    "  created_at INTEGER NOT NULL,"
+    "  started_at INTEGER NOT NULL,"
+    "  completed_at INTEGER NOT NULL,"
+    "  updated_at INTEGER NOT NULL,"
+    "  expires_at INTEGER NOT NULL,"
+    "  error_code TEXT NOT NULL,"
+    "  error_reason TEXT NOT NULL,"
+    "  error_message TEXT NOT NULL,"
+    "  idempotency_key TEXT UNIQUE,"
+    "  UNIQUE (client, id)"
+    ") STRICT;"
+    "CREATE INDEX requests_id ON requests (id);"
+    "CREATE INDEX requests_open ON requests (seq) WHERE state IN ('queued', 'accepted', 'running');"
+    "CREATE TABLE request_events ("
+    "  request INTEGER NOT NULL REFERENCES requests (seq) ON DELETE CASCADE,"
+    "  at INTEGER NOT NULL,"
+    "  event TEXT NOT NULL,"
+    "  state TEXT NOT NULL,"
+    "  reason TEXT NOT NULL"
+    ") STRICT;"
+    "CREATE INDEX request_events_request ON request_events (request);",
+};
+const size_t store_migration_count = ARRAY_SIZE(store_migrations);
