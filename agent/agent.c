@@ -36,9 +36,10 @@ static cJSON *make_labels(const ConfigList *list)
 
 static char *make_presence(const Agent *agent, bool online)
 {
-    Presence presence = {.online = online, .since_unix_ms = agent->since_unix_ms};
+    Presence presence = {.online = online};
 
     if (online) {
+        presence.since_unix_ms = agent->since_unix_ms;
         (void)snprintf(presence.version, sizeof(presence.version), "%s", BECKON_VERSION);
         uploads_count(agent->uploads, &presence.active, &presence.queued);
         presence.labels = make_labels(&agent->config->labels);

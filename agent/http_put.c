@@ -190,7 +190,8 @@ static void set_options(CURL *curl, const HttpPut *put, struct curl_slist *heade
 
 int http_put(const HttpPut *put, HttpAnswer *ret_answer)
 {
-    Transfer transfer = {.put = put, .answer = ret_answer, .window_start_ms = clock_monotonic_ms()};
+    int64_t now = clock_monotonic_ms();
+    Transfer transfer = {.put = put, .answer = ret_answer, .window_start_ms = now, .last_tick_ms = now};
     char error[CURL_ERROR_SIZE] = "";
     long status = 0;
 

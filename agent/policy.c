@@ -83,7 +83,7 @@ static bool is_kernel_file_system(int fd)
 
 static int open_beneath(const char *folder, const char *rest)
 {
-    struct open_how how = {.flags = O_PATH | O_CLOEXEC | O_NOFOLLOW,
+    struct open_how how = {.flags = O_PATH | O_CLOEXEC,
                            .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS};
     int folder_fd CLEANUP(close_fd) = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
     long fd = 0;

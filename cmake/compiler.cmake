@@ -21,7 +21,7 @@ set(CMAKE_C_STANDARD 11)
 set(CMAKE_C_EXTENSIONS ON)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
-add_compile_definitions(_GNU_SOURCE _FILE_OFFSET_BITS=64 BECKON_VERSION="${PROJECT_VERSION}")
+add_compile_definitions(_GNU_SOURCE _FILE_OFFSET_BITS=64 _TIME_BITS=64 BECKON_VERSION="${PROJECT_VERSION}")
 
 # beckon_library(NAME SOURCES ... LINK ...): a static library whose headers are included as "folder/header.h".
 function(beckon_library name)

@@ -20,6 +20,8 @@ static bool is_plain(const char *text, size_t size)
             if (size - i >= 6 && memcmp(text + i, "\\u0000", 6) == 0)
                 return false;
             i++;
+        } else if (in_string && (unsigned char)text[i] < 0x20) {
+            return false;
         } else if (text[i] == '"') {
             in_string = !in_string;
         } else if (!in_string && (text[i] == '{' || text[i] == '[')) {

@@ -42,7 +42,7 @@ static size_t text_line(char *line, size_t size, LogLevel level, const char *cli
 
     text_time(clock_unix_ms(), at);
     int length = snprintf(line, size, "%s %s %s: %s%s%s%s%s\n", at, level_names[level], settings.program,
-                          client ? client : "", upload ? "/" : "", upload ? upload : "",
+                          client ? client : "", client && upload ? "/" : "", upload ? upload : "",
                           client || upload ? ": " : "", message);
     if (length < 0)
         return 0;
