@@ -13,6 +13,8 @@ typedef struct Verb {
     const char *options; /* lines of help for its own options, or "" */
 } Verb;
 
+#define CLIENT_HELP "  --client CLIENT     if several devices have a request of this id\n"
+
 static const Verb VERBS[] = {
     {"clients", cli_clients, "[--online]", "list the devices",
      "  --online            only those that are connected now\n"},
@@ -23,9 +25,12 @@ static const Verb VERBS[] = {
      "  --expires TIME      the device need not begin later than this from now, 1h\n"
      "  --max-size SIZE     refuse a larger file, 2G\n"
      "  --rate SIZE         upload no faster than this a second, 500K\n"},
-    {"status", cli_status, "ID", "show one request", ""},
-    {"downloads", cli_downloads, "", "list the requests", ""},
-    {"cancel", cli_cancel, "ID", "cancel a request", ""},
+    {"status", cli_status, "ID", "show one request", CLIENT_HELP},
+    {"downloads", cli_downloads, "[--client CLIENT]", "list the requests, newest first",
+     "  --client CLIENT     only this device's\n"
+     "  --status STATUS     only those in this state: queued, accepted, running, completed, failed, ...\n"
+     "  --limit N           at most so many, up to 500; 100 if it is not given\n"},
+    {"cancel", cli_cancel, "ID", "cancel a request", CLIENT_HELP},
 };
 
 static const char GLOBAL_HELP[] =
@@ -107,21 +112,6 @@ int cli_option(Cli *cli, const char *verb, int option)
         (void)fprintf(stderr, "Try: beckon %s --help\n", verb);
         return EXIT_USAGE;
     }
-}
-
-int cli_arguments(Cli *cli, const char *verb, int argc, char **argv, int count)
-{
-    static const struct option options[] = {CLI_OPTIONS};
-    int option;
-
-    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-        int code = cli_option(cli, verb, option);
-        if (code != CLI_GO_ON)
-            return code;
-    }
-    if (argc - optind != count)
-        return cli_usage_error(verb, argc - optind < count ? "an argument is missing" : "too many arguments");
-    return CLI_GO_ON;
 }
 
 int cli_connect(Cli *cli)

@@ -43,10 +43,6 @@ enum { CLI_GO_ON = -1, OPTION_URL = 0x1000, OPTION_TOKEN_FILE, OPTION_CA, OPTION
 /* clang-format on */
 int cli_option(Cli *cli, const char *verb, int option);
 
-/* Reads the options of a verb that has none of its own and wants exactly count arguments, which begin at
- * argv[optind]. Returns as cli_option(). */
-int cli_arguments(Cli *cli, const char *verb, int argc, char **argv, int count);
-
 /* One line on standard error, "beckon: ...". The text must hold no control characters of strangers. */
 void cli_error(const char *format, ...) PRINTF_LIKE(1, 2);
 /* The same with the verb's usage after it. Returns EXIT_USAGE. */
@@ -57,6 +53,11 @@ int cli_connect(Cli *cli) MUST_CHECK;
 
 /* rest_call(), with the failure explained on standard error. Returns an exit code. */
 int cli_call(Cli *cli, const RestCall *call, RestReply *ret_reply) MUST_CHECK;
+
+/* What status and cancel have in common: reads `VERB [--client CLIENT] ID` and calls method on that request.
+ * CLI_GO_ON and the reply and *ret_id (in argv), or an exit code. */
+int cli_call_request(Cli *cli, const char *verb, const char *method, int argc, char **argv,
+                     RestReply *ret_reply, const char **ret_id) MUST_CHECK;
 
 /* Explains the last failure of cli->rest on standard error; returns the exit code for it: EXIT_REJECTED for
  * what the server does not allow, EXIT_INTERRUPTED, else EXIT_FAILED. */

@@ -106,11 +106,8 @@ void download_print(const Download *download, FILE *stream)
 {
     static const struct {
         const char *label, *member;
-    } facts[] = {{"sha256", "sha256"},
-                 {"stored", "filePath"},
-                 {"origin", "origin"},
-                 {"started", "startedAt"},
-                 {"completed", "completedAt"}};
+    } facts[] = {{"sha256", "sha256"},     {"stored", "filePath"},   {"origin", "origin"},
+                 {"created", "createdAt"}, {"started", "startedAt"}, {"completed", "completedAt"}};
     char text[4 * FILE_PATH_MAX + 1];
 
     (void)fprintf(stream, "%s: %s\n", download->client,

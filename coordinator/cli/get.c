@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define START_TRIES 3
+#define KNOWN_SHOWN_MAX 10
 
 typedef struct GetOptions {
     const char *client, *path;
@@ -103,6 +104,25 @@ static cJSON *request_body(const GetOptions *options)
     return NULL;
 }
 
+/* Most unknown clients are typing errors. */
+static void say_known_clients(const RestFailure *failure)
+{
+    const cJSON *names = cJSON_GetObjectItemCaseSensitive(failure->details, "knownClients"), *name = NULL;
+    char shown[4 * CLIENT_ID_SIZE];
+    int left = KNOWN_SHOWN_MAX;
+
+    cJSON_ArrayForEach(name, names)
+    {
+        if (!cJSON_IsString(name))
+            continue;
+        if (left-- == 0) {
+            cli_error("  ... and more: beckon clients");
+            return;
+        }
+        cli_error("  known: %s", text_printable(name->valuestring, shown, sizeof(shown)));
+    }
+}
+
 /* Whatever the coordinator finds wrong with the request itself is a rejection: an unknown client, a path that
  * can't be. */
 static int start_failed(const Cli *cli, int rest_error)
@@ -111,6 +131,8 @@ static int start_failed(const Cli *cli, int rest_error)
         cli_error("interrupted before the coordinator answered; it may have the request: beckon downloads");
     int code = cli_rest_failed(cli, rest_error);
     bool rejected = rest_error == REST_E_REFUSED && rest_client_failure(cli->rest)->http_status >= 400;
+    if (rejected)
+        say_known_clients(rest_client_failure(cli->rest));
     return rejected ? EXIT_REJECTED : code;
 }
 

@@ -20,6 +20,7 @@ struct RestClient {
     char token[REST_TOKEN_MAX + 1];
     bool (*interrupted)(void);
     RestFailure failure;
+    cJSON *details; /* owns failure.details */
     char curl_text[CURL_ERROR_SIZE];
 };
 
@@ -137,6 +138,7 @@ RestClient *rest_client_free(RestClient *client)
         return NULL;
     curl_easy_cleanup(client->curl);
     explicit_bzero(client->token, sizeof(client->token));
+    cJSON_Delete(client->details);
     free(client->base);
     free(client->ca_file);
     free(client);
@@ -156,6 +158,7 @@ static bool prepare(RestClient *client, const char *url, Body *body)
     curl_easy_reset(curl);
     client->curl_text[0] = '\0';
     client->failure = (RestFailure){0};
+    cJSON_Delete(TAKE_PTR(client->details));
     body->curl = curl;
     bool ok = curl_easy_setopt(curl, CURLOPT_URL, url) == CURLE_OK &&
               curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "https") == CURLE_OK &&
@@ -229,8 +232,7 @@ static int translate(RestClient *client, CURLcode code, const char *url)
 /* An answer that is not a success, told from its problem+json if it has one. */
 static int refused(RestClient *client, long status, const Body *body)
 {
-    cJSON *json CLEANUP(json_delete) =
-        body->data ? json_parse_object(body->data, body->size, ERROR_BODY_MAX) : NULL;
+    cJSON *json = body->data ? json_parse_object(body->data, body->size, ERROR_BODY_MAX) : NULL;
     bool later = status >= 500 || status == 429;
 
     if (json && cJSON_HasObjectItem(json, "message"))
@@ -239,6 +241,7 @@ static int refused(RestClient *client, long status, const Body *body)
         (void)problem_set(&client->failure.problem, later ? ERROR_UNAVAILABLE : ERROR_INTERNAL, "HTTP_STATUS",
                           "the server answered with HTTP status %ld", status);
     client->failure.http_status = status;
+    client->failure.details = client->details = json;
     return later ? REST_E_UNAVAILABLE : REST_E_REFUSED;
 }
 

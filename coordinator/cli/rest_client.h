@@ -38,10 +38,11 @@ enum {
     REST_E_SINK,  /* rest_fetch() only: the sink has failed */
 };
 
-/* Why the last call failed. Strings in it are a stranger's. */
+/* Why the last call failed. Strings in it are a stranger's. It lives until the next call. */
 typedef struct RestFailure {
     long http_status; /* 0: no answer */
     Problem problem;
+    const cJSON *details; /* the problem+json with members of its own; NULL: there was none */
 } RestFailure;
 const RestFailure *rest_client_failure(const RestClient *client);
 

@@ -55,7 +55,7 @@ class Glass:
 
     def problem(self, status):
         return {"type": "about:blank", "title": "x", "status": status, "detail": "no", "code": "not_found",
-                "reason": "UNKNOWN_CLIENT", "message": "no such client \x1b[31m"}
+                "reason": "UNKNOWN_CLIENT", "message": "no such client \x1b[31m", "knownClients": ["dev1", "restaurant_17"]}
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -108,9 +108,9 @@ def handler_of(glass, server_name, addresses):
             if self.path == "/clients":
                 return self.reply(200, {"clients": [{"id": "dev1", "online": True, "labels": {"site": "Köln\n"}},
                                                     {"id": "restaurant_17", "online": False, "labels": {}}], "count": 2})
-            if self.path == "/downloads":
+            if self.path.startswith("/downloads?"):
                 return self.reply(200, {"downloads": [glass.row()], "count": 1})
-            if self.path == "/download/r1":
+            if self.path.partition("?")[0] == "/download/r1":
                 return self.reply(200, glass.row())
             if self.path == "/download/r1/content":
                 return self.reply(302, {}, [("Location", addresses["receiver"] + "/v1/uploads/r1?ticket=abc")])
@@ -292,6 +292,11 @@ def test_refused_request_has_its_exit_code(glass, status, code):
     assert done.returncode == code and b"no such client" in done.stderr and b"\x1b" not in done.stderr
 
 
+def test_unknown_client_lists_the_known_ones(glass):
+    glass.post_status = 404
+    assert b"known: restaurant_17" in beckon(glass, "get", "restaurant_71", "/x").stderr
+
+
 def test_lost_answer_is_asked_for_again_under_the_same_key(glass):
     glass.post_drops = 1
     assert beckon(glass, "get", "dev1", "/x", "--no-wait").returncode == 0
@@ -338,11 +343,19 @@ def test_status_and_cancel(glass):
     assert beckon(glass, "cancel", "r1").returncode == 0
     assert glass.asked[-1][1:3] == ("DELETE", "/download/r1")
     assert beckon(glass, "status", "unknown").returncode == 1
+    assert beckon(glass, "cancel", "--client", "dev1", "r1").returncode == 0
+    assert glass.asked[-1][1:3] == ("DELETE", "/download/r1?clientId=dev1")
+
+
+def test_downloads_can_be_narrowed(glass):
+    assert beckon(glass, "downloads", "--client", "dev1", "--status", "failed", "--limit", "7").returncode == 0
+    assert glass.asked[-1][2] == "/downloads?limit=7&client=dev1&status=failed"
 
 
 @pytest.mark.parametrize("arguments", [[], ["no-such"], ["get"], ["get", "dev1"], ["get", "a/b", "/x"], ["get", "dev1", "/x", "y"],
                                        ["get", "dev1", "/x", "--rate", "fast"], ["get", "dev1", "/x", "--no-wait", "-o", "y"],
-                                       ["get", "dev1", "/x", "--json", "-o", "-"], ["status", "../x"], ["clients", "x"],
+                                       ["get", "dev1", "/x", "--json", "-o", "-"], ["status", "../x"], ["clients", "x"], ["downloads", "--status", "odd"], ["downloads", "--limit", "0"],
+                                       ["status", "--client", "a&b", "r1"],
                                        ["get", "dev1", b"/\xff"], ["--no-such"], ["--url", "http://127.0.0.1", "clients"],
                                        ["--token-file", "/nonexistent", "clients"], ["--ca", "/nonexistent", "clients"]])
 def test_mistakes_are_usage_errors(glass, arguments):
