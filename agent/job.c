@@ -56,13 +56,7 @@ char *job_status(const Job *job)
     status->attempt = job->attempt;
     status->at_unix_ms = job->at_unix_ms;
     status->problem = job->problem;
-    char *text = upload_status_format(status);
-    if (text && strlen(text) > MESSAGE_MAX) { /* a path full of control characters grows sixfold in JSON */
-        free(text);
-        status->path[0] = '\0';
-        text = upload_status_format(status);
-    }
-    return text;
+    return upload_status_format(status);
 }
 
 static char *job_command(const Job *job)

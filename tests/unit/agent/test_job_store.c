@@ -1,0 +1,139 @@
+#include "agent/job_store.h"
+#include "common/clock.h"
+#include "common/text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define DAY_MS (24LL * 3600 * 1000)
+
+static char folder[64];
+static JobStore *store;
+
+static int open_store(void **state)
+{
+    (void)state;
+    (void)snprintf(folder, sizeof(folder), "/tmp/beckon-test-XXXXXX");
+    return mkdtemp(folder) ? job_store_open(folder, &store) : -1;
+}
+
+static int close_store(void **state)
+{
+    char command[128];
+    (void)state;
+
+    store = job_store_close(store);
+    (void)snprintf(command, sizeof(command), "rm -r %s", folder);
+    return system(command); /* NOLINT(cert-env33-c): a test's own folder */
+}
+
+static void save(const char *id, UploadState job_state, bool reported, int64_t at_unix_ms,
+                 uint64_t expires_unix_s)
+{
+    UploadCommand command = {.path = "/x", .expires_unix_s = expires_unix_s};
+    Job *job = job_new(id, &command);
+
+    job->state = job_state;
+    job->reported = reported;
+    job->at_unix_ms = at_unix_ms;
+    assert_int_equal(job_store_save(store, job), 0);
+    job_free(job);
+}
+
+static bool is_known(const char *id)
+{
+    Job *job = NULL;
+    int r = job_store_load(store, id, &job);
+
+    assert_true(r == 0 || r == -ENOENT);
+    job_free(job);
+    return r == 0;
+}
+
+static void saved_job_is_found_after_a_restart(void **state)
+{
+    (void)state;
+    save("t1", UPLOAD_DONE, true, clock_unix_ms(), 0);
+    store = job_store_close(store);
+    assert_int_equal(job_store_open(folder, &store), 0);
+    assert_true(is_known("t1"));
+    assert_false(is_known("t2"));
+}
+
+static void second_agent_on_the_same_folder_is_refused(void **state)
+{
+    JobStore *other = NULL;
+    (void)state;
+
+    assert_int_equal(job_store_open(folder, &other), -EWOULDBLOCK);
+    assert_null(other);
+}
+
+static void forgets_by_age_expiry_and_number_but_never_what_is_open(void **state)
+{
+    int64_t now = clock_unix_ms(), now_s = now / 1000;
+    (void)state;
+
+    save("old", UPLOAD_DONE, true, now - 31 * DAY_MS, 0);
+    save("old-unreported", UPLOAD_DONE, false, now - 31 * DAY_MS, 0);
+    save("old-running", UPLOAD_RUNNING, false, now - 31 * DAY_MS, 0);
+    save("old-unexpired", UPLOAD_DONE, true, now - 31 * DAY_MS, (uint64_t)now_s + 3600);
+    save("expired", UPLOAD_DONE, true, now - 3 * DAY_MS, (uint64_t)now_s - 2 * 24 * 3600);
+    save("expired-today", UPLOAD_DONE, true, now - 3 * DAY_MS, (uint64_t)now_s - 3600);
+    save("new", UPLOAD_REJECTED, true, now, 0);
+    job_store_forget(store, 100, now);
+    assert_false(is_known("old"));
+    assert_false(is_known("expired"));
+    assert_true(is_known("old-unreported"));
+    assert_true(is_known("old-running"));
+    assert_true(is_known("old-unexpired"));
+    assert_true(is_known("expired-today"));
+    assert_true(is_known("new"));
+    job_store_forget(store, 1, now);
+    assert_true(is_known("new")); /* to be kept longest */
+    assert_false(is_known("expired-today"));
+    assert_true(is_known("old-unreported"));
+}
+
+static void count_job(Job *job, void *userdata)
+{
+    ++*(int *)userdata;
+    job_free(job);
+}
+
+static void damaged_record_is_set_aside_and_the_rest_is_found(void **state)
+{
+    char *path = text_format("%s/jobs/bad.json", folder);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600), count = 0;
+    Job *job = NULL;
+    (void)state;
+
+    assert_true(fd >= 0);
+    close(fd);
+    save("good", UPLOAD_ACCEPTED, false, clock_unix_ms(), 0);
+    assert_int_equal(job_store_load(store, "bad", &job), -EBADMSG);
+    assert_int_equal(job_store_each(store, count_job, &count), 0);
+    assert_int_equal(count, 1);
+    assert_int_equal(access(path, F_OK), -1);
+    free(path);
+    path = text_format("%s/jobs/bad.json.bad", folder);
+    assert_int_equal(access(path, F_OK), 0);
+    free(path);
+}
+
+int main(void)
+{
+#define TEST(test) cmocka_unit_test_setup_teardown(test, open_store, close_store)
+    const struct CMUnitTest tests[] = {
+        TEST(saved_job_is_found_after_a_restart),
+        TEST(second_agent_on_the_same_folder_is_refused),
+        TEST(forgets_by_age_expiry_and_number_but_never_what_is_open),
+        TEST(damaged_record_is_set_aside_and_the_rest_is_found),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,137 @@
+#include "agent/source.h"
+#include "common/text.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+static int make_file(void **state)
+{
+    char path[] = "/tmp/beckon-test-XXXXXX";
+    int fd = mkstemp(path);
+
+    *state = (void *)(intptr_t)fd;
+    return fd < 0 || unlink(path) < 0 || write(fd, "0123456789", 10) != 10 ? -1 : 0;
+}
+
+static int close_file(void **state)
+{
+    return close((int)(intptr_t)*state);
+}
+
+/* Reads to the end in pieces of 4 bytes; what source_read() said last. */
+static int read_all(Source *source, char *out)
+{
+    size_t got = 1;
+    int r = 0;
+
+    while (r == 0 && got > 0) {
+        r = source_read(source, out, 4, &got);
+        if (r == 0)
+            out += got;
+    }
+    *out = '\0';
+    return r;
+}
+
+static void whole_file_is_read_and_hashed_once(void **state)
+{
+    Source source;
+    uint8_t digest[SHA256_SIZE];
+    char text[32], hex[SHA256_HEX_SIZE];
+
+    assert_int_equal(source_init(&source, (int)(intptr_t)*state, 10), 0);
+    assert_int_equal(read_all(&source, text), 0);
+    assert_string_equal(text, "0123456789");
+    assert_int_equal(source_digest(&source, digest), 0);
+    text_hex(digest, SHA256_SIZE, hex);
+    assert_string_equal(hex, "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882");
+    source_deinit(&source);
+}
+
+static void append_meanwhile_is_not_sent(void **state)
+{
+    Source source;
+    int fd = (int)(intptr_t)*state;
+    char text[32];
+
+    assert_int_equal(source_init(&source, fd, 10), 0);
+    assert_int_equal(pwrite(fd, "more", 4, 10), 4);
+    assert_int_equal(read_all(&source, text), 0);
+    assert_string_equal(text, "0123456789");
+    source_deinit(&source);
+}
+
+static void truncated_file_has_changed(void **state)
+{
+    Source source;
+    int fd = (int)(intptr_t)*state;
+    char text[32];
+
+    assert_int_equal(source_init(&source, fd, 10), 0);
+    assert_int_equal(ftruncate(fd, 6), 0);
+    assert_int_equal(read_all(&source, text), SOURCE_E_CHANGED);
+    source_deinit(&source);
+    assert_int_equal(source_init(&source, fd, 10), SOURCE_E_CHANGED);
+    source_deinit(&source);
+}
+
+static void file_cut_after_the_last_byte_was_read_has_changed(void **state)
+{
+    Source source;
+    int fd = (int)(intptr_t)*state;
+    char text[32];
+    size_t got = 0;
+
+    assert_int_equal(source_init(&source, fd, 10), 0);
+    assert_int_equal(source_read(&source, text, sizeof(text), &got), 0);
+    assert_int_equal(got, 10);
+    assert_int_equal(ftruncate(fd, 3), 0);
+    assert_int_equal(source_read(&source, text, sizeof(text), &got), SOURCE_E_CHANGED);
+    source_deinit(&source);
+}
+
+static void same_size_with_a_new_time_has_changed(void **state)
+{
+    Source source;
+    int fd = (int)(intptr_t)*state;
+    char text[32];
+    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = 1000}};
+
+    assert_int_equal(source_init(&source, fd, 10), 0);
+    assert_int_equal(pwrite(fd, "X", 1, 9), 1);
+    assert_int_equal(futimens(fd, times), 0);
+    assert_int_equal(read_all(&source, text), SOURCE_E_CHANGED);
+    source_deinit(&source);
+}
+
+static void empty_file_is_whole(void **state)
+{
+    Source source;
+    int fd = (int)(intptr_t)*state;
+    char text[32];
+
+    assert_int_equal(ftruncate(fd, 0), 0);
+    assert_int_equal(source_init(&source, fd, 0), 0);
+    assert_int_equal(read_all(&source, text), 0);
+    assert_string_equal(text, "");
+    source_deinit(&source);
+}
+
+int main(void)
+{
+#define TEST(test) cmocka_unit_test_setup_teardown(test, make_file, close_file)
+    const struct CMUnitTest tests[] = {
+        TEST(whole_file_is_read_and_hashed_once),
+        TEST(append_meanwhile_is_not_sent),
+        TEST(truncated_file_has_changed),
+        TEST(file_cut_after_the_last_byte_was_read_has_changed),
+        TEST(same_size_with_a_new_time_has_changed),
+        TEST(empty_file_is_whole),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
