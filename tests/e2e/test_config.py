@@ -134,7 +134,8 @@ def test_every_mistake_is_named_not_just_the_first(good, folder, daemon):
 
 
 @pytest.mark.parametrize("daemon", DAEMONS)
-@pytest.mark.parametrize("line", ["no equals sign", "name=" + "x" * 300, "[broker", "port=8883\nport=8884"])
+@pytest.mark.parametrize("line", ["no equals sign", "name=" + "x" * 300, "[broker", "port=8883\nport=8884"],
+                         ids=["not an assignment", "too long", "open bracket", "key twice"])
 def test_line_that_is_none_is_named(good, folder, daemon, line):
     path = write_config(folder / "bad.conf", good[daemon])
     text = path.read_text().rstrip("\n")

@@ -1,15 +1,11 @@
-"""beckon get: the file arrives whole, whatever its size and name."""
+"""beckon get: the file arrives whole, whatever its size and name. (test_cli.py has the command line by itself.)"""
 
 import hashlib
 import json
 import os
-import re
-import signal
 
 import pytest
 
-from harness.recorder import Recorder
-from harness.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -104,17 +100,6 @@ def test_idempotency_key_makes_one_request(house, agent):
     assert house.ask("restaurant_1", path, **{"Idempotency-Key": "key-2"}) != first
 
 
-# the command line's own promises
-
-
-@pytest.mark.parametrize("words", [[], ["nonsense"], ["get"], ["get", "restaurant_1"], ["get", "--bad", "a", "b"],
-                                   ["get", "restaurant_1", "x", "-o"], ["status"], ["cancel"]])
-def test_wrong_usage_exits_2_with_a_hint(house, words):
-    result = house.cli(*words)
-    assert result.returncode == 2, (result.stdout, result.stderr)
-    assert result.stderr
-
-
 def test_wrong_token_is_told_and_fails(house, folder):
     (folder / "token").write_text("wrong\n")
     result = house.cli("clients", "--token-file", folder / "token")
@@ -123,76 +108,10 @@ def test_wrong_token_is_told_and_fails(house, folder):
     assert house.api().request("GET", "/clients", headers={"Authorization": "Basic x"}).status == 401
 
 
-def test_coordinator_with_a_certificate_of_another_authority_is_not_believed(house, folder, pki):
-    other = type(pki).make(folder / "other")
-    result = house.cli("clients", "--ca", other.ca)
-    assert result.returncode == 1, result
-    assert re.search("certificate|verif", result.stderr, re.IGNORECASE), result.stderr
-
-
-def test_nobody_answers_is_told_and_fails(house):
-    result = house.cli("clients", "--url", "https://127.0.0.1:1")
-    assert result.returncode == 1 and result.stderr
-
-
 def test_unknown_request_fails(house):
     for verb in ("status", "cancel"):
         result = house.cli(verb, "01890000-0000-7000-8000-000000000000")
         assert result.returncode == 1 and result.stderr, (verb, result)
-
-
-def test_interrupted_get_leaves_no_output_file(house, agent, folder):
-    path = agent.file("slow.bin", os.urandom(2000000))
-    process = house.cli_start("get", "restaurant_1", path, "-o", str(folder / "out"), "--rate", "100K")
-    wait_until(lambda: agent.workers(), "the upload to run")
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=10)
-    assert process.returncode != 0
-    assert os.listdir(folder) == []
-    row = next(row for row in house.downloads() if row["fileName"] == str(path))
-    house.cli("cancel", row["requestId"])
-    house.wait_status(row["requestId"], "cancelled")
-
-
-# a receiver that is not what it should be: the content comes from a server of ours
-
-
-@pytest.fixture
-def recorder(house, pki):
-    """The coordinator sends `beckon get -o` to this server for the content."""
-    server = Recorder(pki.server("recorder.test"))
-    house.coordinator.stop()
-    config = house.folder / "coordinator.conf"
-    original = config.read_text()
-    config.write_text(original.replace(house.receiver_url, server.url))
-    house.coordinator.start()
-    house.wait_online("restaurant_1")
-    yield server
-    house.coordinator.stop()
-    config.write_text(original)
-    house.coordinator.start()
-    house.wait_online("restaurant_1")
-    server.close()
-
-
-def test_bearer_token_never_goes_to_the_receiver(house, agent, folder, recorder):
-    recorder.content = b"content"
-    result = house.cli("get", "restaurant_1", agent.file("content", b"content"), "-o", folder / "out")
-    assert_fetched(result, folder / "out", b"content")
-    assert len(recorder.requests) == 1
-    method, target, headers = recorder.requests[0]
-    assert method == "GET" and "ticket=" in target
-    assert house.token not in target and house.token not in json.dumps(headers)
-    assert "authorization" not in (name.lower() for name in headers)
-
-
-@pytest.mark.parametrize("lie", ["other bytes", "too short", "too long", "not found"])
-def test_content_that_does_not_match_the_receipt_is_not_delivered(house, agent, folder, recorder, lie):
-    recorder.content = {"other bytes": b"CONTENT", "too short": b"conten", "too long": b"content!", "not found": None}[lie]
-    result = house.cli("get", "restaurant_1", agent.file("content", b"content"), "-o", folder / "out")
-    assert result.returncode == 1, result
-    assert result.stderr
-    assert os.listdir(folder) == []
 
 
 def test_download_ticket_opens_that_file_for_reading_and_nothing_else(house, agent):
