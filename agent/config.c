@@ -1,5 +1,6 @@
 #include "agent/config.h"
 
+#include "common/credentials.h"
 #include "common/files.h"
 #include "common/text.h"
 #include "protocol/ident.h"
@@ -165,28 +166,26 @@ static int check_labels(const AgentConfig *config)
     return 1;
 }
 
-/* A key that does not match its certificate shows here, not at the first connection. */
-static int check_key_pair(const char *section, const char *cert, const char *key)
-{
-    FILE *cert_stream CLEANUP(close_stream) = fopen(cert, "re");
-    FILE *key_stream CLEANUP(close_stream) = fopen(key, "re");
-    X509 *certificate = cert_stream ? PEM_read_X509(cert_stream, NULL, NULL, NULL) : NULL;
-    EVP_PKEY *private = key_stream ? PEM_read_PrivateKey(key_stream, NULL, NULL, (void *)"") : NULL;
-
-    bool good = certificate && private && X509_check_private_key(certificate, private) == 1;
-    X509_free(certificate);
-    EVP_PKEY_free(private);
-    if (good)
-        return 0;
-    config_mistake(section, "key", "[%s] key: %s is not the private key of %s", section, key, cert);
-    return 1;
-}
-
 static int default_to(char **member, const char *fallback)
 {
     if (!*member)
         *member = strdup(fallback);
     return *member ? 0 : 1;
+}
+
+/* What [receiver] does not name is that of [broker], which has been looked at. */
+static int check_receiver_credentials(AgentConfig *config)
+{
+    int mistakes = credentials_check_authorities("receiver", "ca", config->receiver_ca);
+
+    if (config->receiver_cert || config->receiver_key) {
+        mistakes += default_to(&config->receiver_cert, config->broker_cert);
+        mistakes += default_to(&config->receiver_key, config->broker_key);
+        mistakes += credentials_check_pair("receiver", config->receiver_cert, config->receiver_key);
+    }
+    mistakes += default_to(&config->receiver_ca, config->broker_ca);
+    mistakes += default_to(&config->receiver_cert, config->broker_cert);
+    return mistakes + default_to(&config->receiver_key, config->broker_key);
 }
 
 /* Beside the agent in a build folder, in the libexec folder when installed. */
@@ -215,13 +214,12 @@ static int find_worker(AgentConfig *config)
 int agent_config_check(void *userdata)
 {
     AgentConfig *config = userdata;
-    int mistakes = check_client_id(config);
+    int mistakes = credentials_check_pair("broker", config->broker_cert, config->broker_key);
 
-    mistakes += check_key_pair("broker", config->broker_cert, config->broker_key);
-    mistakes += default_to(&config->receiver_ca, config->broker_ca);
-    mistakes += default_to(&config->receiver_cert, config->broker_cert);
-    mistakes += default_to(&config->receiver_key, config->broker_key);
-    mistakes += check_key_pair("receiver", config->receiver_cert, config->receiver_key);
+    if (mistakes == 0)
+        mistakes += check_client_id(config);
+    mistakes += credentials_check_authorities("broker", "ca", config->broker_ca);
+    mistakes += check_receiver_credentials(config);
     mistakes += check_receivers(config);
     mistakes += check_folders(config);
     mistakes += check_labels(config);

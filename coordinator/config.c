@@ -1,11 +1,13 @@
 #include "coordinator/config.h"
 
+#include "common/credentials.h"
 #include "coordinator/secret.h"
 #include "protocol/token.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define HTTP_IDLE_S 60
 
@@ -100,6 +102,9 @@ static int check_token(const CoordinatorConfig *config)
 {
     Secret secret;
     int r = secret_load(config->token_file, &secret);
+    struct stat status;
+    if (r == 0 && stat(config->token_file, &status) == 0 && (status.st_mode & (S_IRWXG | S_IRWXO)))
+        log_warn("%s: others than its owner may read it; chmod 600 it", config->token_file);
     if (r == 0)
         return 0;
     if (r == -EINVAL)
@@ -135,12 +140,18 @@ static int check_keys(const CoordinatorConfig *config)
     return mistakes;
 }
 
-static int check_https(const CoordinatorConfig *config)
+static int check_credentials(const CoordinatorConfig *config)
 {
+    int mistakes = credentials_check_pair("coordinator", config->cert, config->key);
+    mistakes += credentials_check_pair("broker", config->broker_cert, config->broker_key);
+    mistakes += credentials_check_authorities("broker", "ca", config->broker_ca);
+    if (mistakes > 0)
+        return mistakes;
     const HttpServerConfig http = coordinator_http_config(config);
     if (http_server_check(&http) == 0)
         return 0;
-    config_mistake("coordinator", "cert", "[coordinator] cert and key: they do not load as a pair");
+    config_mistake("coordinator", "cert",
+                   "[coordinator] cert and key: they do not load; the line above says why");
     return 1;
 }
 
@@ -156,5 +167,5 @@ int coordinator_config_check(void *userdata)
 {
     CoordinatorConfig *config = userdata;
     return check_database(config) + check_address(config) + check_receiver_url(config) + check_token(config) +
-           check_keys(config) + check_https(config) + check_backoff(config);
+           check_keys(config) + check_credentials(config) + check_backoff(config);
 }
