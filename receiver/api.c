@@ -1,0 +1,236 @@
+#include "receiver/api.h"
+
+#include "common/log.h"
+#include "protocol/ident.h"
+
+#include <string.h>
+
+#define UPLOADS_PATH "/v1/uploads/"
+
+int caller_identify(HttpRequest *request, Caller *ret_caller, Refusal *refusal)
+{
+    Caller caller = {0};
+    const char *name = "";
+
+    switch (http_request_peer(request, &name)) {
+    case HTTP_PEER_NONE:
+        break;
+    case HTTP_PEER_REFUSED:
+        log_warn("%s: client certificate refused: %s", http_request_address(request), name);
+        return refuse(refusal, 403, ERROR_UNAUTHENTICATED, "CERTIFICATE_REFUSED",
+                      "The client certificate is not accepted here; the receiver's log says why.");
+    case HTTP_PEER_VERIFIED:
+        if (!client_id_is_valid(name)) {
+            log_warn("%s: client certificate refused: its CN \"%s\" is not a client id",
+                     http_request_address(request), name);
+            return refuse(refusal, 403, ERROR_UNAUTHENTICATED, "CERTIFICATE_REFUSED",
+                          "The certificate's CN is not a client id.");
+        }
+        caller.known = true;
+        (void)snprintf(caller.name, sizeof(caller.name), "%s", name);
+        break;
+    }
+    *ret_caller = caller;
+    return 0;
+}
+
+static void respond_refusal(HttpRequest *request, const Refusal *refusal)
+{
+    http_respond(request, answer_refusal(refusal));
+}
+
+/* Health */
+
+static bool is_ready(Api *api)
+{
+    return atomic_load(&api->broker_connected) && store_is_writable(api->store);
+}
+
+/* Whether path was one of the pages that need no certificate. */
+static bool answer_health(Api *api, HttpRequest *request, const char *path)
+{
+    bool ready = strcmp(path, "/readyz") == 0;
+
+    if (!ready && strcmp(path, "/health") != 0 && strcmp(path, "/livez") != 0)
+        return false;
+    bool ok = !ready || is_ready(api);
+    HttpResponse *response = http_response_new(ok ? 200 : 503);
+    http_response_header(response, "Cache-Control", "no-store");
+    http_response_text(response, "application/json",
+                       ok ? "{\"status\":\"ok\"}\n" : "{\"status\":\"unavailable\"}\n");
+    http_respond(request, response);
+    return true;
+}
+
+/* The upload resource */
+
+static void answer_status(Api *api, HttpRequest *request, const char *client, const char *id)
+{
+    UploadStatusNow status;
+    Refusal refusal = {0};
+    int r = uploads_status(api->uploads, client, id, &status);
+
+    if (r < 0) {
+        log_at(LOG_LEVEL_ERROR, client, id, "can't be looked up: %s", strerror(-r));
+        (void)refuse(&refusal, 500, ERROR_INTERNAL, "STORE_FAILED", "The store can't be read.");
+    } else if (r == UPLOADS_E_ABSENT) {
+        (void)refuse(&refusal, 404, ERROR_NOT_FOUND, "UPLOAD_NOT_FOUND",
+                     "There is no such upload; begin it with PUT.");
+    } else if (status.deleted) {
+        (void)refuse(&refusal, 410, ERROR_NOT_FOUND, "UPLOAD_DELETED",
+                     "The upload was deleted; begin it anew with PUT.");
+    }
+    if (refusal.status) {
+        respond_refusal(request, &refusal);
+        return;
+    }
+    HttpResponse *response = http_response_new(204);
+    answer_number(response, "Upload-Offset", status.offset);
+    http_response_header(response, "Upload-Complete", status.complete ? "?1" : "?0");
+    if (status.complete || status.has_length)
+        answer_number(response, "Upload-Length", status.complete ? status.offset : status.length);
+    if (status.complete)
+        answer_digest(response, status.sha256);
+    answer_limit(response, api->max_size);
+    http_response_header(response, "Cache-Control", "no-store");
+    http_respond(request, response);
+}
+
+static void delete_upload(Api *api, HttpRequest *request, const char *client, const char *id)
+{
+    Refusal refusal = {0};
+    int r = uploads_delete(api->uploads, client, id);
+
+    if (r == 0) {
+        log_at(LOG_LEVEL_INFO, client, id, "deleted while incomplete");
+        http_respond(request, http_response_new(204));
+        return;
+    }
+    if (r == UPLOADS_E_COMPLETE) {
+        (void)refuse(&refusal, 409, ERROR_FAILED_PRECONDITION, "UPLOAD_COMPLETE",
+                     "The upload is complete; a complete file stays.");
+    } else if (r == UPLOADS_E_ABSENT) {
+        (void)refuse(&refusal, 404, ERROR_NOT_FOUND, "UPLOAD_NOT_FOUND", "There is no such upload.");
+    } else if (r == UPLOADS_E_FENCED) {
+        (void)refuse(&refusal, 409, ERROR_ABORTED, "FENCED", "A newer request has taken the upload over.");
+    } else {
+        log_at(LOG_LEVEL_ERROR, client, id, "can't be deleted: %s", strerror(-r));
+        (void)refuse(&refusal, 500, ERROR_INTERNAL, "STORE_FAILED", "The store can't be read.");
+    }
+    respond_refusal(request, &refusal);
+}
+
+static void answer_options(Api *api, HttpRequest *request)
+{
+    HttpResponse *response = http_response_new(204);
+
+    answer_limit(response, api->max_size);
+    http_response_header(response, "Allow", "PUT, HEAD, GET, DELETE, OPTIONS");
+    http_respond(request, response);
+}
+
+/* POST and PATCH, the resumable protocol, will come here. */
+static void answer_not_allowed(HttpRequest *request, const char *allowed)
+{
+    Refusal refusal = {0};
+
+    (void)refuse(&refusal, 405, ERROR_INVALID_ARGUMENT, "METHOD_NOT_ALLOWED", "This resource takes %s.",
+                 allowed);
+    HttpResponse *response = answer_refusal(&refusal);
+    http_response_header(response, "Allow", allowed);
+    http_respond(request, response);
+}
+
+/* 0 if the caller is a device, whose upload this then is. */
+static int check_uploader(HttpRequest *request, const Caller *caller, Refusal *refusal)
+{
+    if (!caller->known)
+        return refuse(refusal, 401, ERROR_UNAUTHENTICATED, "NO_CERTIFICATE",
+                      "A client certificate is needed.");
+    if (!client_id_is_reserved(caller->name))
+        return 0;
+    log_warn("%s: \"%s\" is a reserved name and can't upload", http_request_address(request), caller->name);
+    return refuse(refusal, 403, ERROR_PERMISSION_DENIED, "NOT_A_DEVICE", "Only devices have uploads.");
+}
+
+static void serve_upload(Api *api, HttpRequest *request, const Caller *caller, const char *id)
+{
+    const char *method = http_request_method(request);
+    Refusal refusal = {0};
+
+    if (strcmp(method, "GET") == 0)
+        download_begin(api, request, caller, id);
+    else if (check_uploader(request, caller, &refusal) < 0)
+        respond_refusal(request, &refusal);
+    else if (strcmp(method, "PUT") == 0)
+        put_begin(api, request, caller->name, id);
+    else if (strcmp(method, "HEAD") == 0)
+        answer_status(api, request, caller->name, id);
+    else if (strcmp(method, "DELETE") == 0)
+        delete_upload(api, request, caller->name, id);
+    else if (strcmp(method, "OPTIONS") == 0)
+        answer_options(api, request);
+    else
+        answer_not_allowed(request, "PUT, HEAD, GET, DELETE, OPTIONS");
+}
+
+/* /v1/uploads itself: where POST will be. */
+static void serve_collection(Api *api, HttpRequest *request, const Caller *caller)
+{
+    Refusal refusal = {0};
+
+    if (check_uploader(request, caller, &refusal) < 0)
+        respond_refusal(request, &refusal);
+    else if (strcmp(http_request_method(request), "OPTIONS") == 0)
+        answer_options(api, request);
+    else
+        answer_not_allowed(request, "OPTIONS");
+}
+
+static void api_begin(HttpRequest *request, void *userdata)
+{
+    Api *api = userdata;
+    const char *path = http_request_path(request);
+    const size_t prefix = strlen(UPLOADS_PATH);
+    Refusal refusal = {0};
+    Caller caller;
+
+    if (answer_health(api, request, path))
+        return;
+    if (caller_identify(request, &caller, &refusal) < 0)
+        respond_refusal(request, &refusal);
+    else if (strncmp(path, UPLOADS_PATH, prefix) == 0 && upload_id_is_valid(path + prefix))
+        serve_upload(api, request, &caller, path + prefix);
+    else if (strncmp(path, UPLOADS_PATH, prefix - 1) == 0 &&
+             (path[prefix - 1] == '\0' || path[prefix] == '\0'))
+        serve_collection(api, request, &caller);
+    else {
+        (void)refuse(&refusal, 404, ERROR_NOT_FOUND, "NO_SUCH_RESOURCE",
+                     "Uploads are at " UPLOADS_PATH "<id>; an id has 1 to 64 letters, digits, '-' and '_'.");
+        respond_refusal(request, &refusal);
+    }
+}
+
+static void api_body(HttpRequest *request, const void *data, size_t size, void *userdata)
+{
+    (void)userdata;
+    if (http_request_state(request))
+        put_body(request, data, size);
+}
+
+static void api_end(HttpRequest *request, void *userdata)
+{
+    (void)userdata;
+    if (http_request_state(request))
+        put_end(request);
+}
+
+static void api_done(HttpRequest *request, bool clean, void *userdata)
+{
+    (void)clean; /* what is complete was so before the answer went out */
+    (void)userdata;
+    if (http_request_state(request))
+        put_done(request);
+}
+
+const HttpHandlers api_handlers = {.begin = api_begin, .body = api_body, .end = api_end, .done = api_done};

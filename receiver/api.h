@@ -1,0 +1,44 @@
+/* The receiver's HTTPS interface: /v1/uploads/<id> and the health pages. The table of what answers what is in
+ * docs/protocol.md. */
+#pragma once
+
+#include "common/http_server.h"
+#include "protocol/token.h"
+#include "receiver/answer.h"
+#include "receiver/archive.h"
+#include "receiver/store.h"
+#include "receiver/uploads.h"
+
+#include <stdatomic.h>
+
+/* All borrowed. The handlers' userdata. */
+typedef struct Api {
+    Uploads *uploads;
+    Archive *archive;
+    Store *store;
+    const KeyRing *coordinator_keys; /* whose download tickets count; may hold none */
+    uint64_t max_size;               /* bytes of one upload; 0: no limit */
+    atomic_bool broker_connected;    /* for /readyz; set by the main thread */
+} Api;
+
+extern const HttpHandlers api_handlers;
+
+/* Who asks, as far as the certificate tells. */
+typedef struct Caller {
+    bool known; /* a verified certificate with a CN that is a client id */
+    char name[CLIENT_ID_SIZE];
+} Caller;
+
+/* 0, or -1 and *refusal for a certificate that is not to be trusted; that is logged here. No certificate at
+ * all is 0. */
+int caller_identify(HttpRequest *request, Caller *ret_caller, Refusal *refusal) MUST_CHECK;
+
+/* PUT: put_begin() either answers or makes the request's state; the others take it from there. client may
+ * upload. */
+void put_begin(Api *api, HttpRequest *request, const char *client, const char *id);
+void put_body(HttpRequest *request, const void *data, size_t size);
+void put_end(HttpRequest *request);
+void put_done(HttpRequest *request);
+
+/* GET; the caller may have no certificate but a ticket. */
+void download_begin(Api *api, HttpRequest *request, const Caller *caller, const char *id);

@@ -1,0 +1,210 @@
+#include "receiver/archive.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define RECOVER_BATCH 64
+
+struct Archive {
+    Store *store;
+    Outbox *outbox;
+    const SigningKey *key;
+    const char *issuer;
+};
+
+int archive_new(Store *store, Outbox *outbox, const SigningKey *key, const char *issuer,
+                Archive **ret_archive)
+{
+    Archive *archive = malloc(sizeof(*archive));
+
+    if (!archive)
+        return -ENOMEM;
+    *archive = (Archive){.store = store, .outbox = outbox, .key = key, .issuer = issuer};
+    *ret_archive = archive;
+    return 0;
+}
+
+Archive *archive_free(Archive *archive)
+{
+    free(archive);
+    return NULL;
+}
+
+int archive_find(Archive *archive, const char *client, const char *id, Stored *ret_stored)
+{
+    Stored *stored CLEANUP(free_ptr) = malloc(sizeof(*stored));
+
+    if (!stored)
+        return -ENOMEM;
+    int r = store_find(archive->store, client, id, stored);
+    if (r == STORE_E_ABSENT)
+        return ARCHIVE_E_ABSENT;
+    /* In this order: the mark is set before the content can appear, and taken off only after it is durable.
+     */
+    int pending = r < 0 ? r : outbox_is_pending(archive->outbox, client, id);
+    if (pending < 0)
+        return pending;
+    if (pending > 0)
+        return ARCHIVE_E_ABSENT;
+    *ret_stored = *stored;
+    return 0;
+}
+
+char *archive_receipt_message(const Stored *stored)
+{
+    char *place CLEANUP(free_ptr) = store_place(stored);
+
+    return place ? receipt_message_format(&stored->receipt, place, stored->receipt.issued_unix_s * 1000,
+                                          stored->token)
+                 : NULL;
+}
+
+static void fill_receipt(const Archive *archive, const char *client, const char *id, const char *path,
+                         Receipt *receipt)
+{
+    (void)snprintf(receipt->client, sizeof(receipt->client), "%s", client);
+    (void)snprintf(receipt->upload, sizeof(receipt->upload), "%s", id);
+    (void)snprintf(receipt->path, sizeof(receipt->path), "%s", path);
+    (void)snprintf(receipt->issuer, sizeof(receipt->issuer), "%s", archive->issuer);
+    receipt->issued_unix_s = clock_unix_ms() / 1000;
+}
+
+static int sign(const Archive *archive, Stored *stored)
+{
+    char *token CLEANUP(free_ptr) = NULL;
+    int r = receipt_sign(archive->key, &stored->receipt, &token);
+
+    if (r < 0)
+        return r;
+    if (snprintf(stored->token, sizeof(stored->token), "%s", token) >= (int)sizeof(stored->token))
+        return -EMSGSIZE;
+    return 0;
+}
+
+bool archive_accepts_path(Archive *archive, const char *client, const char *id, const char *path)
+{
+    Stored *trial CLEANUP(free_ptr) = calloc(1, sizeof(*trial));
+
+    if (!trial || strlen(path) >= sizeof(trial->receipt.path))
+        return false;
+    fill_receipt(archive, client, id, path, &trial->receipt);
+    trial->receipt.size_bytes = (uint64_t)1 << 53; /* as many digits as there can be */
+    safe_name(path, id, trial->name);
+    if (sign(archive, trial) < 0)
+        return false;
+    char *message CLEANUP(free_ptr) = archive_receipt_message(trial);
+    return message && strlen(message) <= MESSAGE_MAX;
+}
+
+/* After store_put() has failed with r: what became of the part. */
+static int after_failed_put(Archive *archive, const char *client, const char *id, int r)
+{
+    if (r == -EUCLEAN)
+        return ARCHIVE_E_SPOILED; /* the mark stays: whatever is in the store is not complete */
+    if (outbox_withdraw(archive->outbox, client, id) < 0)
+        log_at(LOG_LEVEL_WARN, client, id, "a mark in .outbox can't be removed; the next start does it");
+    if (r == -ENOSPC || r == -EDQUOT)
+        return ARCHIVE_E_FULL;
+    return r == -EEXIST || r == -ENOMEM ? r : ARCHIVE_E_SPOILED;
+}
+
+int archive_commit(Archive *archive, Part *part, const char *client, const char *id, const char *path,
+                   const uint8_t sha256[static SHA256_SIZE], Stored *ret_stored)
+{
+    Stored *stored CLEANUP(free_ptr) = calloc(1, sizeof(*stored));
+
+    if (!stored)
+        return -ENOMEM;
+    if (part_sync(part) < 0)
+        return ARCHIVE_E_SPOILED;
+    fill_receipt(archive, client, id, path, &stored->receipt);
+    stored->receipt.size_bytes = part_offset(part);
+    memcpy(stored->receipt.sha256, sha256, SHA256_SIZE);
+    safe_name(path, id, stored->name);
+    int r = sign(archive, stored);
+    if (r < 0)
+        return r;
+    char *message CLEANUP(free_ptr) = archive_receipt_message(stored);
+    if (!message)
+        return -ENOMEM;
+    r = outbox_prepare(archive->outbox, client, id, message);
+    if (r < 0)
+        return r == -ENOSPC || r == -EDQUOT ? ARCHIVE_E_FULL : r;
+    r = store_put(archive->store, stored, part);
+    if (r < 0)
+        return after_failed_put(archive, client, id, r);
+    r = outbox_release(archive->outbox, client, id);
+    if (r < 0)
+        return ARCHIVE_E_SPOILED; /* durable, but marked: the next start finishes it */
+    *ret_stored = *stored;
+    return 0;
+}
+
+/* One commit that was broken off. The metadata is what counts; the pending entry may be of another attempt.
+ */
+static int recover_one(Archive *archive, const OutboxKey *key)
+{
+    Stored *stored CLEANUP(free_ptr) = malloc(sizeof(*stored));
+
+    if (!stored)
+        return -ENOMEM;
+    int r = store_find(archive->store, key->client, key->id, stored);
+    if (r == STORE_E_ABSENT) {
+        store_forget(archive->store, key->client, key->id);
+        log_at(LOG_LEVEL_INFO, key->client, key->id, "a commit that was broken off is undone");
+        return outbox_withdraw(archive->outbox, key->client, key->id);
+    }
+    if (r == 0)
+        r = store_sync(archive->store, stored);
+    if (r < 0)
+        return r;
+    char *message CLEANUP(free_ptr) = archive_receipt_message(stored);
+    if (!message)
+        return -ENOMEM;
+    r = outbox_prepare(archive->outbox, key->client, key->id, message);
+    if (r == 0)
+        r = outbox_release(archive->outbox, key->client, key->id);
+    if (r == 0)
+        log_at(LOG_LEVEL_INFO, key->client, key->id, "a commit that was broken off is finished");
+    return r;
+}
+
+typedef struct Unsettled {
+    OutboxKey keys[RECOVER_BATCH];
+    size_t count;
+} Unsettled;
+
+static bool is_unsettled(const OutboxKey *key, void *userdata)
+{
+    const Unsettled *unsettled = userdata;
+
+    for (size_t i = 0; i < unsettled->count; i++)
+        if (strcmp(unsettled->keys[i].client, key->client) == 0 &&
+            strcmp(unsettled->keys[i].id, key->id) == 0)
+            return true;
+    return false;
+}
+
+int archive_recover(Archive *archive)
+{
+    Unsettled *unsettled CLEANUP(free_ptr) = calloc(1, sizeof(*unsettled));
+    OutboxKey key;
+    int found;
+
+    if (!unsettled)
+        return -ENOMEM;
+    while ((found = outbox_list(archive->outbox, OUTBOX_PENDING, is_unsettled, unsettled, &key, 1)) > 0) {
+        int r = recover_one(archive, &key);
+        if (r == 0)
+            continue;
+        log_at(LOG_LEVEL_ERROR, key.client, key.id,
+               "a commit that was broken off can't be settled and stays incomplete: %s", strerror(-r));
+        if (unsettled->count == RECOVER_BATCH)
+            return r;
+        unsettled->keys[unsettled->count++] = key;
+    }
+    return found;
+}

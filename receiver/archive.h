@@ -1,0 +1,61 @@
+/* The archive: the one place that decides whether an upload is complete.
+ *
+ * A commit, in this order, each step durable before the next one begins:
+ *
+ *   1. the part is synced (its length and digest have been checked by the caller)
+ *   2. the receipt is signed and goes into the outbox, marked pending
+ *   3. folder of the client, folder of the id
+ *   4. metadata, with the receipt in it
+ *   5. the part is renamed to <client>/<id>/<safe name>, never over another file   <- content and metadata
+ * are both there
+ *   6. the folder is synced
+ *   7. the outbox entry loses its mark                                             <- the upload is complete
+ *
+ * and only then does anybody hear of it. Complete means: content and metadata are there and nothing is
+ * pending, so a reader needs no lock to tell. A crash between 5 and 7 is finished by archive_recover() at the
+ * next start, one before 5 is undone by it. A failed sync is never tried again: the part is set aside and
+ * what was done is undone; if that fails too the mark stays, and with it the upload stays incomplete.
+ *
+ * Any thread; two threads never commit the same upload. The functions block on the disk. */
+#pragma once
+
+#include "common/cleanup.h"
+#include "receiver/outbox.h"
+#include "receiver/store.h"
+
+#include <stdbool.h>
+
+typedef struct Archive Archive;
+
+/* Everything is borrowed and must outlive the archive. issuer is this receiver's name. */
+int archive_new(Store *store, Outbox *outbox, const SigningKey *key, const char *issuer,
+                Archive **ret_archive) MUST_CHECK;
+Archive *archive_free(Archive *archive); /* returns NULL */
+
+/* At start, before anything else: finishes or undoes the commits that a crash broke off. Logs each. 0 or a
+ * negative errno. */
+int archive_recover(Archive *archive) MUST_CHECK;
+
+enum { ARCHIVE_E_ABSENT = 1 };
+
+/* 0 and *ret_stored if the upload is complete, ARCHIVE_E_ABSENT, or a negative errno. */
+int archive_find(Archive *archive, const char *client, const char *id, Stored *ret_stored) MUST_CHECK;
+
+/* Whether a receipt for this path can be made: paths are long and escapes make them longer. Asked before a
+ * body is read. */
+bool archive_accepts_path(Archive *archive, const char *client, const char *id, const char *path);
+
+enum {
+    ARCHIVE_E_FULL =
+        2, /* no space for metadata; nothing is stored, the part is whole and still in the spool */
+    ARCHIVE_E_SPOILED, /* a sync failed, or the part went into the store and back: it is only good for being
+                          set aside */
+};
+
+/* Steps 1 to 7. part is not freed: after 0 part_close() it. 0 and *ret_stored filled, one of the above, or a
+ * negative errno (nothing stored, part still in the spool). Logs nothing. */
+int archive_commit(Archive *archive, Part *part, const char *client, const char *id, const char *path,
+                   const uint8_t sha256[static SHA256_SIZE], Stored *ret_stored) MUST_CHECK;
+
+/* The payload of the receipt topic. The caller frees; NULL when out of memory. */
+char *archive_receipt_message(const Stored *stored);

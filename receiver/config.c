@@ -1,0 +1,115 @@
+#include "receiver/config.h"
+
+#include "protocol/ident.h"
+#include "protocol/token.h"
+
+#include <limits.h>
+#include <string.h>
+
+#define KEY(section_, name_, type_, member_, ...)                                                            \
+    {                                                                                                        \
+        .section = section_, .name = name_, .type = type_, .offset = offsetof(ReceiverConfig, member_),      \
+        __VA_ARGS__                                                                                          \
+    }
+#define REQUIRED .required = true
+
+const ConfigKey receiver_config_keys[] = {
+    KEY("receiver", "name", CONFIG_STRING, name, .fallback = "receiver"),
+    KEY("receiver", "store", CONFIG_FOLDER, store, REQUIRED),
+    KEY("receiver", "address", CONFIG_STRING, address, .fallback = "0.0.0.0"),
+    KEY("receiver", "port", CONFIG_NUMBER, port, .fallback = "8443", .min = 1, .max = 65535),
+    KEY("receiver", "cert", CONFIG_FILE, cert, REQUIRED),
+    KEY("receiver", "key", CONFIG_FILE, key, REQUIRED),
+    KEY("receiver", "client_ca", CONFIG_FILE, client_ca, REQUIRED),
+    KEY("receiver", "crl", CONFIG_FILE, crl),
+    KEY("receiver", "signing_key", CONFIG_FILE, signing_key, REQUIRED),
+    KEY("receiver", "coordinator_key", CONFIG_FILES, coordinator_keys),
+
+    KEY("limits", "max_size", CONFIG_SIZE, max_size, .fallback = "0"),
+    KEY("limits", "connections", CONFIG_NUMBER, connections, .fallback = "1000", .min = 1, .max = 100000),
+    KEY("limits", "connections_per_address", CONFIG_NUMBER, connections_per_address, .fallback = "0",
+        .max = 100000),
+    KEY("limits", "open_uploads", CONFIG_NUMBER, open_uploads, .fallback = "500", .min = 1, .max = 100000),
+    KEY("limits", "uploads_per_client", CONFIG_NUMBER, uploads_per_client, .fallback = "16", .min = 1,
+        .max = 100000),
+    KEY("limits", "idle_timeout", CONFIG_DURATION, idle_timeout_ms, .fallback = "120s", .min = 1000,
+        .max = 86400000),
+    KEY("limits", "incomplete_keep", CONFIG_DURATION, incomplete_keep_ms, .fallback = "7d", .min = 1000),
+    KEY("limits", "aside_keep", CONFIG_DURATION, aside_keep_ms, .fallback = "7d", .min = 1000),
+
+    KEY("broker", "host", CONFIG_STRING, broker_host, REQUIRED),
+    KEY("broker", "port", CONFIG_NUMBER, broker_port, .fallback = "8884", .min = 1, .max = 65535),
+    KEY("broker", "ca", CONFIG_FILE, broker_ca, REQUIRED),
+    KEY("broker", "cert", CONFIG_FILE, broker_cert, REQUIRED),
+    KEY("broker", "key", CONFIG_FILE, broker_key, REQUIRED),
+    KEY("broker", "client_id", CONFIG_STRING, broker_client_id, .fallback = "receiver"),
+    KEY("broker", "keepalive", CONFIG_DURATION, keepalive_ms, .fallback = "30s", .min = 5000, .max = 3600000),
+    KEY("broker", "backoff_min", CONFIG_DURATION, backoff_min_ms, .fallback = "1s", .min = 1),
+    KEY("broker", "backoff_max", CONFIG_DURATION, backoff_max_ms, .fallback = "60s", .min = 1),
+
+    LOG_CONFIG_KEYS(ReceiverConfig),
+};
+const size_t receiver_config_key_count = ARRAY_SIZE(receiver_config_keys);
+
+HttpServerConfig receiver_config_http(const ReceiverConfig *config)
+{
+    return (HttpServerConfig){
+        .address = config->address,
+        .port = (uint16_t)config->port,
+        .cert_file = config->cert,
+        .key_file = config->key,
+        .client_ca_file = config->client_ca,
+        .crl_file = config->crl,
+        .threads = HTTP_THREAD_PER_CONNECTION,
+        .connections_max = (unsigned)config->connections,
+        .connections_per_ip_max = (unsigned)config->connections_per_address,
+        .idle_timeout_s = (unsigned)(config->idle_timeout_ms / 1000),
+    };
+}
+
+static int check_token_keys(const ReceiverConfig *config)
+{
+    SigningKey *signing_key = NULL;
+    KeyRing *ring = NULL;
+    const char *bad = NULL;
+    int mistakes = 0;
+
+    if (config->signing_key && signing_key_load(config->signing_key, &signing_key) < 0) {
+        config_mistake("receiver", "signing_key", "%s: not an Ed25519 private key in PEM",
+                       config->signing_key);
+        mistakes++;
+    }
+    if (key_ring_load(config->coordinator_keys.items, config->coordinator_keys.count, &ring, &bad) < 0) {
+        config_mistake("receiver", "coordinator_key", "%s: not an Ed25519 public key in PEM",
+                       bad ? bad : "?");
+        mistakes++;
+    }
+    (void)signing_key_free(signing_key);
+    (void)key_ring_free(ring);
+    return mistakes;
+}
+
+int receiver_config_check(void *userdata)
+{
+    const ReceiverConfig *config = userdata;
+    int mistakes = check_token_keys(config);
+
+    if (config->name && !client_id_is_valid(config->name)) {
+        config_mistake("receiver", "name", "\"%s\" has characters or a length that a name may not have",
+                       config->name);
+        mistakes++;
+    }
+    if (config->backoff_max_ms < config->backoff_min_ms) {
+        config_mistake("broker", "backoff_max", "backoff_max is shorter than backoff_min");
+        mistakes++;
+    }
+    if (config->cert && config->key && config->client_ca) {
+        const HttpServerConfig http = receiver_config_http(config);
+        if (http_server_check(&http) < 0) {
+            config_mistake("receiver", "cert",
+                           "cert, key, client_ca or crl does not load; see the line above");
+            mistakes++;
+        }
+    }
+    return mistakes;
+}

@@ -1,0 +1,41 @@
+/* receiver.conf */
+#pragma once
+
+#include "common/config.h"
+#include "common/http_server.h"
+#include "common/program.h"
+
+typedef struct ReceiverConfig {
+    char *name; /* in receipts */
+    char *store;
+    char *address;
+    uint64_t port;
+    char *cert, *key;
+    char *client_ca, *crl;
+    char *signing_key;
+    ConfigList coordinator_keys;
+
+    uint64_t max_size; /* bytes of one file; 0: no limit */
+    uint64_t connections, connections_per_address;
+    uint64_t open_uploads, uploads_per_client;
+    uint64_t idle_timeout_ms;
+    uint64_t incomplete_keep_ms, aside_keep_ms;
+
+    char *broker_host;
+    uint64_t broker_port;
+    char *broker_ca, *broker_cert, *broker_key;
+    char *broker_client_id;
+    uint64_t keepalive_ms, backoff_min_ms, backoff_max_ms;
+
+    LogConfig log;
+} ReceiverConfig;
+
+extern const ConfigKey receiver_config_keys[];
+extern const size_t receiver_config_key_count;
+
+/* The rules between keys, and whether keys and certificates load. config is a ReceiverConfig. The number of
+ * mistakes. */
+int receiver_config_check(void *config);
+
+/* What the HTTPS server needs of it; points into config. */
+HttpServerConfig receiver_config_http(const ReceiverConfig *config);

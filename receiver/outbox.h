@@ -1,0 +1,54 @@
+/* Receipts on their way to the broker, one file each under <store>/.outbox, and at the same time the journal
+ * of commits:
+ *
+ *   <client>.<id>.pending    a commit has begun; while this file is there, the upload is not complete
+ *   <client>.<id>.receipt    the upload is complete; its receipt is to be published until the broker has
+ * acknowledged it
+ *
+ * So one rename both ends a commit and puts its receipt into the post. The content is the message's payload.
+ * Any thread; two threads never work on the same upload. The functions block on the disk. */
+#pragma once
+
+#include "common/cleanup.h"
+#include "protocol/ident.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct Outbox Outbox;
+
+typedef struct OutboxKey {
+    char client[CLIENT_ID_SIZE];
+    char id[UPLOAD_ID_SIZE];
+} OutboxKey;
+
+int outbox_new(int root_fd, Outbox **ret_outbox) MUST_CHECK;
+Outbox *outbox_free(Outbox *outbox); /* returns NULL */
+
+/* An eventfd: readable after outbox_release(), until it is read. */
+int outbox_fd(const Outbox *outbox);
+
+/* Writes the pending entry, durably. 0 or a negative errno, and then there is none. */
+int outbox_prepare(Outbox *outbox, const char *client, const char *id, const char *message) MUST_CHECK;
+
+/* pending -> receipt. Need not be durable: a restart finds the pending entry and finishes the commit. 0 or a
+ * negative errno. */
+int outbox_release(Outbox *outbox, const char *client, const char *id) MUST_CHECK;
+
+/* The commit has failed and is undone: the pending entry goes. 0 or a negative errno. */
+int outbox_withdraw(Outbox *outbox, const char *client, const char *id) MUST_CHECK;
+
+/* 1, 0, or a negative errno. */
+int outbox_is_pending(Outbox *outbox, const char *client, const char *id) MUST_CHECK;
+
+/* Lists at most max entries into keys; those for which skip(key, userdata) is true are left out (skip may be
+ * NULL). Returns how many, or a negative errno. */
+typedef enum OutboxKind { OUTBOX_PENDING, OUTBOX_RECEIPT } OutboxKind;
+int outbox_list(Outbox *outbox, OutboxKind kind, bool (*skip)(const OutboxKey *key, void *userdata),
+                void *userdata, OutboxKey *keys, size_t max) MUST_CHECK;
+
+/* The message of a receipt entry. The caller frees. 0 or a negative errno. */
+int outbox_read(Outbox *outbox, const OutboxKey *key, char **ret_message, size_t *ret_size) MUST_CHECK;
+
+/* The broker has it. Not durable: at worst it is published twice. */
+void outbox_delivered(Outbox *outbox, const OutboxKey *key);
