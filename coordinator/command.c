@@ -18,13 +18,19 @@ static int64_t doubled(uint64_t base_ms, unsigned times, uint64_t max_ms)
     return (int64_t)(wait_ms < max_ms ? wait_ms : max_ms);
 }
 
-/* 0 or a negative errno; those that mean "not now" are no news: the caller leaves the message due. */
+/* The broker takes nothing now: what is due stays due. Another error is not cured by haste. */
+static bool is_busy(int error)
+{
+    return error == -ENOTCONN || error == -ENOBUFS;
+}
+
+/* 0 or a negative errno. */
 static int publish(Control *control, TopicKind kind, const char *client, const char *id, const char *payload)
 {
     char topic[TOPIC_SIZE];
     (void)topic_format(kind, client, id, topic);
     int r = control->config.publish(control->config.publish_userdata, topic, payload, strlen(payload));
-    if (r < 0 && r != -ENOTCONN && r != -ENOBUFS)
+    if (r < 0 && !is_busy(r))
         log_at(LOG_LEVEL_ERROR, client, id, "can't publish the command: %s", strerror(-r));
     return r;
 }
@@ -57,7 +63,7 @@ static void said(Control *control, Open *open)
 
 void command_publish(Control *control, Open *open, const Request *request)
 {
-    if (publish_upload(control, request) == 0)
+    if (!is_busy(publish_upload(control, request)))
         said(control, open);
 }
 
@@ -111,7 +117,7 @@ static int say_again(Control *control, Open *open)
         r = publish(control, TOPIC_CMD_RECEIPT, open->client, open->id, "{}");
     if (r == 0 && is_online(control, open->client))
         r = say_commands(control, open);
-    if (r == 0)
+    if (!is_busy(r))
         said(control, open);
     return r;
 }
@@ -122,24 +128,23 @@ bool command_tick(Control *control, Open *open)
     int r = 0;
     if (open->done && now_ms >= open->receipt_due_ms) {
         r = publish(control, TOPIC_CMD_RECEIPT, open->client, open->id, "{}");
-        if (r == 0)
+        if (!is_busy(r))
             open->receipt_due_ms = now_ms + doubled(RECEIPT_WAIT_MS, ++open->receipts, RECEIPT_WAIT_MAX_MS);
     }
-    if (r == 0 && now_ms >= open->command_due_ms)
+    if (!is_busy(r) && now_ms >= open->command_due_ms)
         r = say_again(control, open);
-    return r != -ENOTCONN && r != -ENOBUFS;
+    return !is_busy(r);
 }
 
+/* The next tick publishes them, so that a client that comes and goes all the time costs no more than that. */
 void command_wake_client(Control *control, const char *client)
 {
     size_t first = 0;
     size_t count = control_open_range(control, client, &first);
-    bool room = control->connected;
     for (size_t i = first; i < first + count; i++) {
         Open *open = control->open.items[i];
         open->commands = 0;
         open->command_due_ms = 0;
-        room = room && command_tick(control, open);
     }
 }
 

@@ -90,8 +90,7 @@ static void drop_open(Control *control, const char *client, const char *id)
         free(sorted_take(&control->open, sorted_position(&control->open, &key)));
 }
 
-/* Progress is newer in memory than in the store. */
-static void overlay_progress(Control *control, Request *request)
+void control_overlay_progress(Control *control, Request *request)
 {
     const Open *open = control_open(control, request->client, request->id);
     if (!open)
@@ -345,7 +344,7 @@ static void expire(Control *control, Open *open)
         drop_open(control, client, id);
     if (r != 0)
         return;
-    overlay_progress(control, request);
+    control_overlay_progress(control, request);
     Problem problem;
     (void)problem_set(&problem, ERROR_DEADLINE_EXCEEDED, "EXPIRED",
                       "The request was not finished in time. Is the device online? Ask again.");
@@ -460,7 +459,7 @@ static int find_idempotent(Control *control, const Request *wish, Request *ret_r
             "This Idempotency-Key has made request %s, which asks for something else; use a new key.",
             made->id);
     *ret_request = *made;
-    overlay_progress(control, ret_request);
+    control_overlay_progress(control, ret_request);
     return 0;
 }
 
@@ -514,7 +513,7 @@ static int locate(Control *control, const char *client, const char *id, Request 
                            "Several clients have an upload %s; say which with ?clientId=.", id);
     if (r < 0)
         return store_problem(problem, r);
-    overlay_progress(control, ret_request);
+    control_overlay_progress(control, ret_request);
     return 0;
 }
 
@@ -541,6 +540,7 @@ int control_cancel(Control *control, const char *client, const char *id, Request
         int r = control_change(control, ret_request, REQUEST_EVENT_CANCEL_ASKED, NULL);
         if (r < 0)
             return store_problem(problem, r);
+        log_at(LOG_LEVEL_INFO, ret_request->client, ret_request->id, "cancel asked");
     }
     command_publish_cancel(control, ret_request->client, ret_request->id);
     return 0;
@@ -555,9 +555,17 @@ int control_list(Control *control, const RequestFilter *filter, Request *rows, s
     if (r < 0)
         return store_problem(problem, r);
     for (size_t i = 0; i < count; i++)
-        overlay_progress(control, &rows[i]);
+        control_overlay_progress(control, &rows[i]);
     *ret_count = count;
     return 0;
+}
+
+int control_history(Control *control, const Request *request, RequestEventRow *rows, size_t max,
+                    size_t *ret_count, Problem *problem)
+{
+    LOCKED(control);
+    int r = store_list_events(control->config.store, request->seq, rows, max, ret_count);
+    return r < 0 ? store_problem(problem, r) : 0;
 }
 
 int control_each_client(Control *control, int (*each)(void *userdata, const Client *client), void *userdata)

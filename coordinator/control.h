@@ -21,6 +21,7 @@
 #define OPEN_REQUESTS_MAX 100000
 #define OPEN_REQUESTS_PER_CLIENT_MAX 1000
 #define FOLLOWED_PER_CLIENT_MAX 10000 /* final rows of origin mqtt; the oldest are forgotten */
+#define FOLLOWED_MAX 100000           /* the same for all clients together */
 
 typedef struct Control Control;
 
@@ -81,6 +82,10 @@ int control_cancel(Control *control, const char *client, const char *id, Request
 /* Newest first. */
 int control_list(Control *control, const RequestFilter *filter, Request *rows, size_t max, size_t *ret_count,
                  Problem *problem) MUST_CHECK;
+
+/* The first max events of a request, oldest first. */
+int control_history(Control *control, const Request *request, RequestEventRow *rows, size_t max,
+                    size_t *ret_count, Problem *problem) MUST_CHECK;
 
 /* Calls each for every client, by id, with the mutex held; ends at the first that does not return 0, and
  * returns that. */

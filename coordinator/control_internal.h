@@ -50,6 +50,9 @@ Open *control_open(Control *control, const char *client, const char *id);
 /* The range of a client's open requests in control->open: from *ret_first, returns how many. */
 size_t control_open_range(const Control *control, const char *client, size_t *ret_first);
 
+/* Progress is newer in memory than in the store. */
+void control_overlay_progress(Control *control, Request *request);
+
 /* Applies event to *request, writes it (a request without seq is added) and keeps the memory in step. problem
  * is recorded with a state that it explains; NULL: none. On a negative errno, which has been logged, nothing
  * has changed. */
@@ -65,7 +68,7 @@ void command_ask_receipt(Control *control, const char *client, const char *id);
 void command_expect_receipt(Control *control, Open *open);
 /* The client was heard on this request: the silence begins anew. */
 void command_heard(Control *control, Open *open);
-/* The client came online: whatever is open for it goes out now. */
+/* The client came online: whatever is open for it is due. */
 void command_wake_client(Control *control, const char *client);
 /* After a connect: everything is due. */
 void command_wake_all(Control *control);

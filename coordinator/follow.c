@@ -13,9 +13,11 @@
 /* --- status
  * ------------------------------------------------------------------------------------------------------- */
 
-static void note_progress(Open *open, const UploadStatus *status)
+/* An agent that says how it ended need not say again how far it came. */
+static void note_progress(Open *open, RequestEvent event, const UploadStatus *status)
 {
-    open->sent_bytes = status->sent_bytes;
+    if (event == REQUEST_EVENT_RUNNING || event == REQUEST_EVENT_DONE || status->sent_bytes > 0)
+        open->sent_bytes = status->sent_bytes;
     if (status->has_size) {
         open->has_size = true;
         open->size_bytes = status->size_bytes;
@@ -56,7 +58,7 @@ static Request *row_of(Control *control, const char *client, const char *id, con
 static void prune(Control *control, const Request *request)
 {
     if (request->origin == ORIGIN_MQTT && request->seq % PRUNE_EVERY == 0)
-        store_prune_followed(control->config.store, request->client, FOLLOWED_PER_CLIENT_MAX);
+        store_prune_followed(control->config.store, request->client, FOLLOWED_PER_CLIENT_MAX, FOLLOWED_MAX);
 }
 
 /* After failed and cancelled the file may be there all the same, when the answer to its last byte was lost.
@@ -64,6 +66,8 @@ static void prune(Control *control, const Request *request)
 static void after_status(Control *control, const Request *request, RequestEvent event)
 {
     Open *open = control_open(control, request->client, request->id);
+    if (open)
+        command_heard(control, open);
     if (event == REQUEST_EVENT_DONE && open)
         command_expect_receipt(control, open);
     if (request->state == UPLOAD_FAILED || request->state == UPLOAD_CANCELLED)
@@ -79,11 +83,12 @@ static void change_by_status(Control *control, Request *request, RequestEvent ev
             command_ask_receipt(control, request->client, request->id); /* it is there, but believed lost */
         return;
     }
-    request->sent_bytes = status->sent_bytes;
-    if (status->has_size) {
-        request->has_size = true;
+    if (is_new) {
+        request->sent_bytes = status->sent_bytes;
+        request->has_size = status->has_size;
         request->size_bytes = status->size_bytes;
     }
+    control_overlay_progress(control, request);
     const Problem *problem = status->problem.code == ERROR_NONE ? NULL : &status->problem;
     if (control_change(control, request, event, problem) < 0)
         return;
@@ -100,7 +105,7 @@ void follow_status(Control *control, const char *client, const char *id, const U
     Open *open = control_open(control, client, id);
     if (open) {
         command_heard(control, open);
-        note_progress(open, status);
+        note_progress(open, event, status);
         if (request_next(open->state, event) == open->state) { /* once a second for each upload: no store */
             if (event == REQUEST_EVENT_DONE)
                 command_expect_receipt(control, open);

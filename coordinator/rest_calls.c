@@ -10,6 +10,7 @@
 
 #define PAGE_DEFAULT 100
 #define PAGE_MAX 500
+#define HISTORY_MAX 32       /* events; a request has about six */
 #define KNOWN_SHOWN_MAX 1000 /* clients listed in an error */
 #define EXPIRES_MAX_S ((uint64_t)10 * 365 * 86400)
 #define DOWNLOAD_TICKET_S 60
@@ -200,11 +201,31 @@ static Request *find(Call *call, int (*verb)(Control *, const char *, const char
     return NULL;
 }
 
+/* How it came to be so: the state after each event. NULL: out of memory, or the store fails. */
+static cJSON *history_json(Call *call, const Request *request)
+{
+    Problem ignored; /* the log has it */
+    RequestEventRow rows[HISTORY_MAX];
+    size_t count = 0;
+    if (control_history(call->rest->control, request, rows, HISTORY_MAX, &count, &ignored) < 0)
+        return NULL;
+    cJSON *history CLEANUP(json_delete) = cJSON_CreateArray();
+    for (size_t i = 0; history && i < count; i++) {
+        cJSON *event = rest_event_json(&rows[i]);
+        if (!event || !cJSON_AddItemToArray(history, event))
+            return NULL;
+    }
+    return TAKE_PTR(history);
+}
+
 static void get_download(Call *call)
 {
     Request *request CLEANUP(free_ptr) = find(call, control_get);
-    if (request)
-        call_answer(call, 200, rest_request_json(request));
+    if (!request)
+        return;
+    cJSON *object CLEANUP(json_delete) = rest_request_json(request);
+    bool whole = object && add(object, "history", history_json(call, request));
+    call_answer(call, 200, whole ? TAKE_PTR(object) : NULL);
 }
 
 static void delete_download(Call *call)

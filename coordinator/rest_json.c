@@ -64,6 +64,17 @@ cJSON *rest_request_json(const Request *request)
     return NULL;
 }
 
+cJSON *rest_event_json(const RequestEventRow *event)
+{
+    cJSON *object = cJSON_CreateObject();
+    if (object && add_time(object, "at", event->at_ms) && add_text(object, "event", event->event) &&
+        add_text(object, "status", upload_state_name(event->state)) &&
+        add_text(object, "reason", event->reason))
+        return object;
+    cJSON_Delete(object);
+    return NULL;
+}
+
 cJSON *rest_client_json(const Client *client)
 {
     cJSON *object = cJSON_CreateObject();

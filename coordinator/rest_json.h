@@ -6,4 +6,5 @@
 #include <cjson/cJSON.h>
 
 cJSON *rest_request_json(const Request *request);
+cJSON *rest_event_json(const RequestEventRow *event);
 cJSON *rest_client_json(const Client *client);

@@ -1,11 +1,9 @@
 #include "coordinator/secret.h"
 
 #include "common/files.h"
-#include "common/log.h"
 
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static int digest_of(const char *text, size_t size, uint8_t out[static SHA256_SIZE])
 {
@@ -30,11 +28,6 @@ static int take_line(char *text, size_t size, Secret *ret_secret)
 
 int secret_load(const char *path, Secret *ret_secret)
 {
-    struct stat status;
-    if (stat(path, &status) < 0)
-        return -errno;
-    if (status.st_mode & (S_IRWXG | S_IRWXO))
-        log_warn("%s: others than its owner may use it; chmod 600 it", path);
     char *text = NULL;
     size_t size = 0;
     int r = file_read(path, SECRET_MAX + 2, &text, &size);

@@ -16,8 +16,8 @@ typedef struct Secret {
     uint8_t digest[SHA256_SIZE];
 } Secret;
 
-/* The file's first line. Warns about a file that others may read. 0; -EINVAL if it is shorter than
- * SECRET_MIN, longer than SECRET_MAX or has more lines; another negative errno. */
+/* The file's one line. 0; -EINVAL if it is shorter than
+ * SECRET_MIN, longer than SECRET_MAX; another negative errno. */
 int secret_load(const char *path, Secret *ret_secret) MUST_CHECK;
 
 bool secret_matches(const Secret *secret, const char *shown);

@@ -22,10 +22,8 @@ typedef struct Client {
     int64_t connected_ms; /* Unix; since when it is, or was, online. 0: not known */
     int64_t heartbeat_ms; /* Unix; when it was last heard. 0: never */
     char version[33];
-    char *labels; /* a JSON object of strings; owned */
+    char *labels; /* a JSON object of strings; NULL: {} */
 } Client;
-
-Client *client_free(Client *client); /* returns NULL */
 
 typedef enum RequestOrigin {
     ORIGIN_REST, /* asked for here: its command is published again until it is final */
@@ -76,7 +74,7 @@ int store_add_request(Store *store, Request *request, const char *event) MUST_CH
 
 /* Writes what may change (not client, id, origin, or what was asked except the path) and a line of history.
  */
-int store_update_request(Store *store, const Request *request, const char *event) MUST_CHECK;
+int store_update_request(Store *store, Request *request, const char *event) MUST_CHECK;
 
 /* 0 or STORE_E_ABSENT. */
 int store_get_request(Store *store, const char *client, const char *id, Request *ret_request) MUST_CHECK;
@@ -101,9 +99,10 @@ int store_list_requests(Store *store, const RequestFilter *filter, Request *rows
 int store_each_open_request(Store *store, int (*each)(void *userdata, const Request *request),
                             void *userdata) MUST_CHECK;
 
-/* Forgets the client's oldest final requests of origin mqtt but the newest keep: a device can make such rows
- * at will. Does what it can: a failure is logged, and the next call tries again. */
-void store_prune_followed(Store *store, const char *client, size_t keep);
+/* Forgets final requests of origin mqtt, which devices can make at will: of this client all but the newest
+ * keep, of all clients those older than the newest keep_all rows. Does what it can: a failure is logged, and
+ * the next call tries again. */
+void store_prune_followed(Store *store, const char *client, size_t keep, size_t keep_all);
 
 /* The history of one request, oldest first. */
 typedef struct RequestEventRow {

@@ -16,14 +16,6 @@ struct Store {
     int lock_fd;
 };
 
-Client *client_free(Client *client)
-{
-    if (client)
-        free(client->labels);
-    free(client);
-    return NULL;
-}
-
 /* Logs what the database said, and translates its code. */
 static int fail(const Store *store, const char *what)
 {
@@ -307,21 +299,20 @@ static void bind_changing(sqlite3_stmt *statement, const Request *request)
     bind_text(statement, ":error_message", request->problem.message);
 }
 
-static int read_state(Store *store, sqlite3_stmt *statement, int column, UploadState *ret_state)
+static int read_state(sqlite3_stmt *statement, int column, UploadState *ret_state)
 {
     char name[16];
     read_text(statement, column, name, sizeof(name));
     if (upload_state_from_name(name, ret_state))
         return 0;
     log_error("database: \"%s\" is no state of a request", name);
-    (void)store;
     return -EUCLEAN;
 }
 
-static int read_request(Store *store, sqlite3_stmt *statement, Request *out)
+static int read_request(sqlite3_stmt *statement, Request *out)
 {
     memset(out, 0, sizeof(*out));
-    int r = read_state(store, statement, 4, &out->state);
+    int r = read_state(statement, 4, &out->state);
     if (r < 0)
         return r;
     char origin[8], code[24];
@@ -406,18 +397,7 @@ static int insert_request(Store *store, Request *request)
     return r;
 }
 
-int store_add_request(Store *store, Request *request, const char *event)
-{
-    int r = begin(store);
-    if (r < 0)
-        return r;
-    r = insert_request(store, request);
-    if (r == 0)
-        r = add_event(store, request, event);
-    return end(store, r);
-}
-
-static int update_row(Store *store, const Request *request)
+static int update_request(Store *store, Request *request)
 {
     sqlite3_stmt *statement CLEANUP(finalize) = NULL;
     int r = prepare(
@@ -435,28 +415,42 @@ static int update_row(Store *store, const Request *request)
     return run(store, statement, "update a request");
 }
 
-int store_update_request(Store *store, const Request *request, const char *event)
+/* The row and its history, both or neither. */
+static int write_both(Store *store, Request *request, const char *event, int (*write_row)(Store *, Request *))
 {
     int r = begin(store);
     if (r < 0)
         return r;
-    r = update_row(store, request);
+    r = write_row(store, request);
     if (r == 0)
         r = add_event(store, request, event);
     return end(store, r);
 }
 
-void store_prune_followed(Store *store, const char *client, size_t keep)
+int store_add_request(Store *store, Request *request, const char *event)
+{
+    return write_both(store, request, event, insert_request);
+}
+
+int store_update_request(Store *store, Request *request, const char *event)
+{
+    return write_both(store, request, event, update_request);
+}
+
+#define FOLLOWED "origin = 'mqtt' AND state NOT IN ('queued', 'accepted', 'running')"
+
+void store_prune_followed(Store *store, const char *client, size_t keep, size_t keep_all)
 {
     sqlite3_stmt *statement CLEANUP(finalize) = NULL;
     if (prepare(store,
-                "DELETE FROM requests WHERE seq IN (SELECT seq FROM requests WHERE client = :client"
-                " AND origin = 'mqtt' AND state NOT IN ('queued', 'accepted', 'running')"
-                " ORDER BY seq DESC LIMIT -1 OFFSET :keep)",
+                "DELETE FROM requests WHERE seq IN (SELECT seq FROM requests WHERE " FOLLOWED
+                " AND client = :client ORDER BY seq DESC LIMIT -1 OFFSET :keep)"
+                " OR (" FOLLOWED " AND seq <= (SELECT max(seq) FROM requests) - :keep_all)",
                 &statement) < 0)
         return;
     bind_text(statement, ":client", client);
     bind_number(statement, ":keep", (int64_t)keep);
+    bind_number(statement, ":keep_all", (int64_t)keep_all);
     if (sqlite3_step(statement) != SQLITE_DONE)
         (void)fail(store, "forget old requests");
 }
@@ -470,7 +464,7 @@ static int read_requests(Store *store, sqlite3_stmt *statement, Request *rows, s
     size_t count = 0;
     int step = SQLITE_DONE;
     while (count < max && (step = sqlite3_step(statement)) == SQLITE_ROW) {
-        int r = read_request(store, statement, &rows[count]);
+        int r = read_request(statement, &rows[count]);
         if (r < 0)
             return r;
         count++;
@@ -536,19 +530,20 @@ int store_find_idempotent(Store *store, const char *key, Request *ret_request)
 int store_list_requests(Store *store, const RequestFilter *filter, Request *rows, size_t max,
                         size_t *ret_count)
 {
+    char *sql CLEANUP(free_ptr) =
+        text_format("SELECT " REQUEST_COLUMNS " FROM requests WHERE TRUE%s%s%s ORDER BY seq DESC LIMIT :max",
+                    filter->client ? " AND client = :client" : "", filter->state ? " AND state = :state" : "",
+                    filter->before_seq ? " AND seq < :before" : "");
     sqlite3_stmt *statement CLEANUP(finalize) = NULL;
-    int r = prepare(store,
-                    "SELECT " REQUEST_COLUMNS " FROM requests WHERE (:client IS NULL OR client = :client)"
-                    " AND (:state IS NULL OR state = :state) AND (:before = 0 OR seq < :before)"
-                    " ORDER BY seq DESC LIMIT :max",
-                    &statement);
+    int r = sql ? prepare(store, sql, &statement) : -ENOMEM;
     if (r < 0)
         return r;
     if (filter->client)
         bind_text(statement, ":client", filter->client);
     if (filter->state)
         bind_text(statement, ":state", upload_state_name(*filter->state));
-    bind_number(statement, ":before", filter->before_seq);
+    if (filter->before_seq)
+        bind_number(statement, ":before", filter->before_seq);
     bind_number(statement, ":max", (int64_t)max);
     return read_requests(store, statement, rows, max, ret_count);
 }
@@ -566,7 +561,7 @@ int store_each_open_request(Store *store, int (*each)(void *userdata, const Requ
     Request request;
     int step;
     while ((step = sqlite3_step(statement)) == SQLITE_ROW) {
-        r = read_request(store, statement, &request);
+        r = read_request(statement, &request);
         if (r == 0)
             r = each(userdata, &request);
         if (r != 0)
@@ -591,7 +586,7 @@ int store_list_events(Store *store, int64_t seq, RequestEventRow *rows, size_t m
     while (count < max && (step = sqlite3_step(statement)) == SQLITE_ROW) {
         rows[count].at_ms = sqlite3_column_int64(statement, 0);
         read_text(statement, 1, rows[count].event, sizeof(rows[count].event));
-        r = read_state(store, statement, 2, &rows[count].state);
+        r = read_state(statement, 2, &rows[count].state);
         if (r < 0)
             return r;
         read_text(statement, 3, rows[count].reason, sizeof(rows[count].reason));

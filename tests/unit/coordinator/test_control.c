@@ -1,0 +1,509 @@
+#include "control_fixture.h"
+#include "coordinator/control_internal.h"
+
+#define ACCEPTED "{\"state\":\"accepted\",\"path\":\"/srv/x\",\"size\":12}"
+#define RUNNING "{\"state\":\"running\",\"path\":\"/srv/x\",\"size\":12,\"sent\":5}"
+#define DONE "{\"state\":\"done\",\"path\":\"/srv/x\",\"size\":12,\"sent\":12}"
+#define FAILED                                                                                               \
+    "{\"state\":\"failed\",\"error\":{\"code\":\"not_found\",\"reason\":\"GONE\",\"message\":\"It is "       \
+    "gone.\"}}"
+#define REJECTED                                                                                             \
+    "{\"state\":\"rejected\",\"error\":{\"code\":\"permission_denied\",\"reason\":\"PATH_NOT_ALLOWED\"}}"
+#define CANCELLED "{\"state\":\"cancelled\"}"
+
+/* --- completion
+ * --------------------------------------------------------------------------------------------------- */
+
+static void done_waits_for_the_receipt(void **state)
+{
+    Fixture *fixture = *state;
+    come_online(fixture, "dev1");
+    Request request = ask(fixture, "dev1", "/srv/x");
+    assert_int_equal(commands(fixture, "upload", request.id), 1);
+    assert_non_null(strstr(fixture->published[0].payload, "\"path\":\"/srv/x\""));
+
+    say_status(fixture, "dev1", request.id, ACCEPTED);
+    expect_state(fixture, NULL, request.id, UPLOAD_ACCEPTED);
+    say_status(fixture, "dev1", request.id, RUNNING);
+    say_status(fixture, "dev1", request.id, DONE);
+    expect_state(fixture, NULL, request.id, UPLOAD_RUNNING);
+    say_receipt(fixture, fixture->key, "dev1", "dev1", request.id, "/srv/x");
+
+    request = look_up(fixture, NULL, request.id);
+    assert_int_equal(request.state, UPLOAD_COMPLETED);
+    assert_true(request.has_sha256 && request.sha256[0] == 0xab);
+    assert_true(request.size_bytes == 12 && request.sent_bytes == 12);
+    assert_true(request.completed_ms == fake_unix_ms() && request.started_ms > 0);
+    assert_int_equal(request.problem.code, ERROR_NONE);
+    assert_true(strstr(request.stored, "/file") != NULL);
+}
+
+static void a_receipt_that_proves_nothing_completes_nothing(void **state)
+{
+    Fixture *fixture = *state;
+    come_online(fixture, "dev1");
+    come_online(fixture, "dev2");
+    Request request = ask(fixture, "dev1", "/srv/x");
+    char topic[256];
+
+    say_receipt(fixture, fixture->other_key, "dev1", "dev1", request.id, "/srv/x"); /* forged */
+    say_receipt(fixture, fixture->key, "dev1", "dev2", request.id, "/srv/x");       /* another client's */
+    say_receipt(fixture, fixture->key, "dev1", "dev1", "another-id", "/srv/x");
+    (void)snprintf(topic, sizeof(topic), "beckon/v1/dev1/receipt/%s", request.id);
+    hear(fixture, topic, "");
+    hear(fixture, topic, "{}");
+    hear(fixture, topic, "{\"receipt\":\"a.b.c\"}");
+    hear(fixture, topic, "{\"path\":\"/srv/x\",\"size\":12,\"sha256\":\"ab\"}");
+    expect_state(fixture, NULL, request.id, UPLOAD_QUEUED);
+}
+
+static void a_receipt_for_another_clients_equal_id_is_another_upload(void **state)
+{
+    Fixture *fixture = *state;
+    come_online(fixture, "dev1");
+    come_online(fixture, "dev2");
+    Request request = ask(fixture, "dev1", "/srv/x");
+    say_receipt(fixture, fixture->key, "dev2", "dev2", request.id, "/srv/x");
+    expect_state(fixture, NULL, request.id, UPLOAD_QUEUED);
+    expect_state(fixture, "dev1", request.id, UPLOAD_QUEUED);
+    expect_state(fixture, "dev2", request.id, UPLOAD_COMPLETED);
+}
+
+static void a_receipt_for_another_path_fails_the_request(void **state)
+{
+    Fixture *fixture = *state;
+    come_online(fixture, "dev1");
+    Request request = ask(fixture, "dev1", "/srv/x");
+    say_receipt(fixture, fixture->key, "dev1", "dev1", request.id, "/srv/secret/x");
+    request = look_up(fixture, NULL, request.id);
+    assert_int_equal(request.state, UPLOAD_FAILED);
+    assert_string_equal(request.problem.reason, "WRONG_PATH");
+    assert_false(request.has_sha256);
+}
+
+static void a_path_is_the_same_if_only_said_otherwise(void **state)
+{
+    static const struct {
+        const char *asked, *received;
+        bool same;
+    } paths[] = {
+        {"/srv/x", "/srv/x", true},     {"/srv//x", "/srv/x", true},
+        {"/srv/./x", "/srv/x", true},   {"x", "/srv/x", true},
+        {"./x", "/srv/x", true},        {"a/x", "/srv/a/x", true},
+        {".//a/./x", "/srv/a/x", true}, {"x", "x", true},
+        {"/srv/x", "/srv/X", false},    {"/srv/x", "/srv/x/", false},
+        {"/x", "/srv/x", false},        {"x", "/srv/ax", false},
+        {"a/x", "/srv/b/x", false},     {".", "/srv", false},
+        {"../x", "/srv/x", false},      {"/srv/../x", "/x", false},
+        {"srv/x", "/srv/x", true},      {"/srv/x", "srv/x", false},
+        {"..x", "/srv/..x", true},      {"/srv/x ", "/srv/x", false},
+        {"", "/srv/x", false},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
+        if (follow_path_is(paths[i].asked, paths[i].received) != paths[i].same)
+            fail_msg("%s and %s: expected %d", paths[i].asked, paths[i].received, paths[i].same);
+}
+
+static void a_receipt_overrides_what_was_believed(void **state)
+{
+    static const char *const beliefs[] = {FAILED, CANCELLED};
+    Fixture *fixture = *state;
+    come_online(fixture, "dev1");
+    for (size_t i = 0; i < ARRAY_SIZE(beliefs); i++) {
+        Request request = ask(fixture, "dev1", "/srv/x");
+        say_status(fixture, "dev1", request.id, beliefs[i]);
+        assert_int_equal(commands(fixture, "receipt", request.id),
+                         1); /* asked once, for it may have been lost */
+        say_receipt(fixture, fixture->key, "dev1", "dev1", request.id, "/srv/x");
+        request = look_up(fixture, NULL, request.id);
+        assert_int_equal(request.state, UPLOAD_COMPLETED);
+        assert_int_equal(request.problem.code, ERROR_NONE);
+    }
+    Request request = ask(fixture, "dev1", "/srv/x");
+    say_status(fixture, "dev1", request.id, REJECTED);
+    say_receipt(fixture, fixture->key, "dev1", "dev1", request.id, "/srv/x");
+    expect_state(fixture, NULL, request.id, UPLOAD_REJECTED);
+}
+
+static void an_upload_that_nobody_asked_for_here_is_followed(void **state)
+{
+    Fixture *fixture = *state;
+    say_status(fixture, "dev1", "t1", ACCEPTED);
+    Request request = look_up(fixture, NULL, "t1");
+    assert_int_equal(request.origin, ORIGIN_MQTT);
+    assert_string_equal(request.path, "/srv/x");
+    say_receipt(fixture, fixture->key, "dev1", "dev1", "t1", "/srv/x");
+    expect_state(fixture, NULL, "t1", UPLOAD_COMPLETED);
+    say_receipt(fixture, fixture->key, "dev2", "dev2", "t2", "/srv/y"); /* a plain curl -T */
+    expect_state(fixture, NULL, "t2", UPLOAD_COMPLETED);
+    say_status(fixture, "dev3", "t3", REJECTED);
+    expect_state(fixture, NULL, "t3", UPLOAD_REJECTED);
+}
+
+/* --- what is said again
+ * ------------------------------------------------------------------------------------------- */
+
+static void a_lost_receipt_is_asked_for_again_and_ever_more_seldom(void **state)
+{
+    Fixture *fixture = *state;
+    come_online(fixture, "dev1");
+    Request request = ask(fixture, "dev1", "/srv/x");
+    say_status(fixture, "dev1", request.id, RUNNING);
+    say_status(fixture, "dev1", request.id, DONE);
+    assert_int_equal(commands(fixture, "receipt", request.id), 0);
+    pass(fixture, 3);
+    assert_int_equal(commands(fixture, "receipt", request.id), 1);
+    pass(fixture, 60);
+    assert_int_equal(commands(fixture, "receipt", request.id), 4); /* after 3, 9, 21, 45 s */
+    say_status(fixture, "dev1", request.id, DONE);                 /* does not make it impatient */
+    pass(fixture, 5);
+    assert_int_equal(commands(fixture, "receipt", request.id), 4);
+}
+
+static void silence_of_a_client_that_is_online_repeats_the_command(void **state)
+{
+    Fixture *fixture = *state;
+    come_online(fixture, "dev1");
+    Request request = ask(fixture, "dev1", "/srv/x");
+    pass(fixture, 299);
+    assert_int_equal(commands(fixture, "upload", request.id), 1);
+    pass(fixture, 2);
+    assert_int_equal(commands(fixture, "upload", request.id), 2);
+    pass(fixture, 301);
+    assert_int_equal(commands(fixture, "upload", request.id), 2); /* the silence is doubled */
+    pass(fixture, 301);
+    assert_int_equal(commands(fixture, "upload", request.id), 3);
+    say_status(fixture, "dev1", request.id, ACCEPTED);
+    pass(fixture, 301);
+    assert_int_equal(commands(fixture, "upload", request.id), 4);
+    assert_string_equal(fixture->published[0].payload, fixture->published[fixture->count - 1].payload);
+}
+
+static void a_client_that_is_away_gets_its_command_when_it_comes(void **state)
+{
+    Fixture *fixture = *state;
+    come_online(fixture, "dev1");
+    hear(fixture, "beckon/v1/dev1/presence", "{\"online\":false}");
+    fixture->refuse = -ENOTCONN;
+    control_on_connection(fixture->control, false);
+    Request request = ask(fixture, "dev1", "/srv/x");
+    fixture->refuse = 0;
+    control_on_connection(fixture->control, true);
+    pass(fixture, 1000);
+    assert_int_equal(fixture->count, 0);
+    come_online(fixture, "dev1");
+    pass(fixture, 1);
+    assert_int_equal(commands(fixture, "upload", request.id), 1);
+    come_online(fixture, "dev1"); /* a heartbeat */
+    pass(fixture, 1);
+    assert_int_equal(commands(fixture, "upload", request.id), 1);
+}
+
+static void after_a_reconnect_everything_open_is_said_again(void **state)
+{
+    Fixture *fixture = *state;
+    come_online(fixture, "dev1");
+    Request request = ask(fixture, "dev1", "/srv/x");
+    fixture->refuse = -ENOTCONN;
+    control_on_connection(fixture->control, false);
+    pass(fixture, 10);
+    fixture->refuse = 0;
+    control_on_connection(fixture->control, true);
+    pass(fixture, 1);
+    assert_int_equal(commands(fixture, "upload", request.id), 2);
+}
+
+static void what_a_full_queue_refused_goes_out_later(void **state)
+{
+    Fixture *fixture = *state;
+    come_online(fixture, "dev1");
+    fixture->refuse = -ENOBUFS;
+    Request one = ask(fixture, "dev1", "/srv/x"), two = ask(fixture, "dev1", "/srv/y");
+    pass(fixture, 2);
+    fixture->refuse = 0;
+    pass(fixture, 1);
+    assert_int_equal(commands(fixture, "upload", one.id), 1);
+    assert_int_equal(commands(fixture, "upload", two.id), 1);
+}
+
+static void a_restart_loses_nothing(void **state)
+{
+    Fixture *fixture = *state;
+    come_online(fixture, "dev1");
+    Request queued = ask(fixture, "dev1", "/srv/x"), running = ask(fixture, "dev1", "/srv/y");
+    Request completed = ask(fixture, "dev1", "/srv/z");
+    say_status(fixture, "dev1", running.id, RUNNING);
+    say_receipt(fixture, fixture->key, "dev1", "dev1", completed.id, "/srv/z");
+    fixture_stop(fixture);
+    fixture_start(fixture);
+    control_on_connection(fixture->control, true);
+    pass(fixture, 1);
+    assert_int_equal(commands(fixture, "upload", queued.id), 0); /* not known to be online */
+    come_online(fixture, "dev1");
+    pass(fixture, 1);
+    assert_int_equal(commands(fixture, "upload", queued.id), 1);
+    assert_int_equal(commands(fixture, "upload", running.id), 1);
+    assert_int_equal(commands(fixture, "upload", completed.id), 0);
+    expect_state(fixture, NULL, completed.id, UPLOAD_COMPLETED);
+    say_receipt(fixture, fixture->key, "dev1", "dev1", running.id, "/srv/y");
+    expect_state(fixture, NULL, running.id, UPLOAD_COMPLETED);
+}
+
+static void a_command_of_others_is_never_repeated(void **state)
+{
+    Fixture *fixture = *state;
+    come_online(fixture, "dev1");
+    say_status(fixture, "dev1", "t1", RUNNING);
+    pass(fixture, 301);
+    assert_int_equal(commands(fixture, "upload", "t1"), 0);
+    assert_int_equal(commands(fixture, "receipt", "t1"), 1); /* but its receipt may have been lost */
+}
+
+/* --- ends
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+static void what_is_not_done_in_time_expires_and_may_still_complete(void **state)
+{
+    Fixture *fixture = *state;
+    come_online(fixture, "dev1");
+    Request request = ask(fixture, "dev1", "/srv/x");
+    say_status(fixture, "dev1", request.id, DONE);
+    now_ms += EXPIRES_MS;
+    fixture->count = 0;
+    pass(fixture, 1);
+    request = look_up(fixture, NULL, request.id);
+    assert_int_equal(request.state, UPLOAD_EXPIRED);
+    assert_string_equal(request.problem.reason, "EXPIRED");
+    assert_int_equal(commands(fixture, "receipt", request.id), 1);
+    pass(fixture, 1000);
+    assert_int_equal(fixture->count, 1);
+    say_receipt(fixture, fixture->key, "dev1", "dev1", request.id, "/srv/x");
+    expect_state(fixture, NULL, request.id, UPLOAD_COMPLETED);
+}
+
+static void a_cancel_is_asked_and_the_agent_decides(void **state)
+{
+    Fixture *fixture = *state;
+    Problem problem;
+    come_online(fixture, "dev1");
+    Request request = ask(fixture, "dev1", "/srv/x"), cancelled;
+    assert_int_equal(control_cancel(fixture->control, NULL, request.id, &cancelled, &problem), 0);
+    assert_true(cancelled.cancel_asked);
+    assert_int_equal(cancelled.state, UPLOAD_QUEUED);
+    assert_int_equal(commands(fixture, "cancel", request.id), 1);
+
+    fixture->count = 0; /* both were lost: the cancel is said before the command */
+    pass(fixture, 301);
+    assert_int_equal(fixture->count, 2);
+    assert_non_null(strstr(fixture->published[0].topic, "/cmd/cancel/"));
+    assert_non_null(strstr(fixture->published[1].topic, "/cmd/upload/"));
+
+    say_status(fixture, "dev1", request.id, CANCELLED);
+    expect_state(fixture, NULL, request.id, UPLOAD_CANCELLED);
+    assert_int_equal(control_cancel(fixture->control, NULL, request.id, &cancelled, &problem), 0);
+    say_receipt(fixture, fixture->key, "dev1", "dev1", request.id, "/srv/x");
+    assert_int_equal(control_cancel(fixture->control, NULL, request.id, &cancelled, &problem), -1);
+    assert_string_equal(problem.reason, "ALREADY_FINAL");
+}
+
+static void an_agents_word_does_not_leave_a_final_state(void **state)
+{
+    Fixture *fixture = *state;
+    come_online(fixture, "dev1");
+    Request request = ask(fixture, "dev1", "/srv/x");
+    say_status(fixture, "dev1", request.id, FAILED);
+    say_status(fixture, "dev1", request.id, RUNNING);
+    request = look_up(fixture, NULL, request.id);
+    assert_int_equal(request.state, UPLOAD_FAILED);
+    assert_string_equal(request.problem.reason, "GONE");
+    assert_int_equal(request.problem.code, ERROR_NOT_FOUND);
+}
+
+/* --- bounds and strangers
+ * ------------------------------------------------------------------------------------------- */
+
+static void progress_is_not_worth_a_write(void **state)
+{
+    Fixture *fixture = *state;
+    come_online(fixture, "dev1");
+    Request request = ask(fixture, "dev1", "/srv/x"), written;
+    say_status(fixture, "dev1", request.id, "{\"state\":\"running\",\"size\":12,\"sent\":1}");
+    say_status(fixture, "dev1", request.id, "{\"state\":\"running\",\"size\":12,\"sent\":9}");
+    assert_int_equal(look_up(fixture, NULL, request.id).sent_bytes, 9);
+    assert_int_equal(store_get_request(fixture->store, "dev1", request.id, &written), 0);
+    assert_int_equal(written.sent_bytes, 1);
+    say_status(fixture, "dev1", request.id, FAILED); /* says nothing of progress */
+    assert_int_equal(look_up(fixture, NULL, request.id).size_bytes, 12);
+    assert_int_equal(look_up(fixture, NULL, request.id).sent_bytes, 9);
+}
+
+static void messages_that_are_not_valid_change_nothing(void **state)
+{
+    static const char *const payloads[] = {"",
+                                           "x",
+                                           "[]",
+                                           "{}",
+                                           "{\"state\":\"completed\"}",
+                                           "{\"state\":\"queued\"}",
+                                           "{\"state\":\"running\",\"sent\":-1}",
+                                           "{\"online\":\"yes\"}"};
+    static const char *const topics[] = {"beckon/v1/dev1/status/t9",    "beckon/v1/dev1/receipt/t9",
+                                         "beckon/v1/dev9/presence",     "beckon/v1/operator/status/t9",
+                                         "beckon/v1/../status/t9",      "other",
+                                         "beckon/v1/dev1/cmd/upload/t9"};
+    Fixture *fixture = *state;
+    Request request;
+    Problem problem;
+    for (size_t i = 0; i < ARRAY_SIZE(topics); i++)
+        for (size_t j = 0; j < ARRAY_SIZE(payloads); j++)
+            hear(fixture, topics[i], payloads[j]);
+    hear(fixture, "beckon/v1/operator/status/t9", RUNNING);
+    assert_int_equal(control_get(fixture->control, NULL, "t9", &request, &problem), -1);
+    assert_int_equal(problem.code, ERROR_NOT_FOUND);
+    assert_int_equal(
+        control_create(fixture->control, &(NewRequest){.client = "dev9", .path = "/x"}, &request, &problem),
+        -1);
+    assert_string_equal(problem.reason, "UNKNOWN_CLIENT");
+}
+
+static void one_client_can_not_fill_the_memory(void **state)
+{
+    Fixture *fixture = *state;
+    char id[16];
+    Request request;
+    Problem problem;
+    come_online(fixture, "dev1");
+    for (int i = 0; i < OPEN_REQUESTS_PER_CLIENT_MAX + 5; i++) {
+        (void)snprintf(id, sizeof(id), "t%d", i);
+        say_status(fixture, "dev1", id, ACCEPTED);
+    }
+    assert_int_equal(control_get(fixture->control, NULL, id, &request, &problem), -1);
+    assert_int_equal(
+        control_create(fixture->control, &(NewRequest){.client = "dev1", .path = "/x"}, &request, &problem),
+        -1);
+    assert_int_equal(problem.code, ERROR_RESOURCE_EXHAUSTED);
+    come_online(fixture, "dev2");
+    (void)ask(fixture, "dev2", "/x");
+}
+
+static void a_path_that_is_too_long_is_refused_and_never_cut(void **state)
+{
+    Fixture *fixture = *state;
+    char path[FILE_PATH_MAX + 2];
+    Request request;
+    Problem problem;
+    come_online(fixture, "dev1");
+    memset(path, 'x', sizeof(path));
+    path[0] = '/';
+    path[FILE_PATH_MAX + 1] = '\0';
+    assert_int_equal(
+        control_create(fixture->control, &(NewRequest){.client = "dev1", .path = path}, &request, &problem),
+        -1);
+    assert_string_equal(problem.reason, "INVALID_PATH");
+    path[FILE_PATH_MAX] = '\0';
+    assert_string_equal(ask(fixture, "dev1", path).path, path);
+}
+
+static void a_key_makes_one_request(void **state)
+{
+    Fixture *fixture = *state;
+    NewRequest wanted = {.client = "dev1", .path = "/srv/x", .idempotency_key = "k"};
+    Request one, two;
+    Problem problem;
+    come_online(fixture, "dev1");
+    assert_int_equal(control_create(fixture->control, &wanted, &one, &problem), 0);
+    pass(fixture, 5);
+    assert_int_equal(control_create(fixture->control, &wanted, &two, &problem), 0);
+    assert_string_equal(one.id, two.id);
+    assert_int_equal(commands(fixture, "upload", one.id), 1);
+    wanted.path = "/srv/y";
+    assert_int_equal(control_create(fixture->control, &wanted, &two, &problem), -1);
+    assert_string_equal(problem.reason, "IDEMPOTENCY_KEY_REUSED");
+}
+
+/* --- presence
+ * ------------------------------------------------------------------------------------------------------- */
+
+static int copy_client(void *userdata, const Client *client)
+{
+    *(Client *)userdata = *client;
+    return 0;
+}
+
+static void presence_makes_the_registry(void **state)
+{
+    Fixture *fixture = *state;
+    Client client = {0};
+    assert_false(control_client(fixture->control, "dev1", copy_client, &client));
+    hear(fixture, "beckon/v1/dev1/presence",
+         "{\"online\":true,\"since\":\"2026-11-21T11:06:04Z\",\"version\":\"0.1.0\",\"labels\":{\"site\":"
+         "\"a\"}}");
+    assert_true(control_client(fixture->control, "dev1", copy_client, &client));
+    assert_true(client.online && client.heartbeat_ms == fake_unix_ms());
+    assert_string_equal(client.labels, "{\"site\":\"a\"}");
+    int64_t since_ms = client.connected_ms;
+    now_ms += 30000;
+    come_online(fixture, "dev1");
+    assert_true(control_client(fixture->control, "dev1", copy_client, &client));
+    assert_true(client.heartbeat_ms == fake_unix_ms() && client.connected_ms == since_ms);
+    hear(fixture, "beckon/v1/dev1/presence", "{\"online\":false}");
+    assert_true(control_client(fixture->control, "dev1", copy_client, &client));
+    assert_false(client.online);
+    fixture_stop(fixture);
+    fixture_start(fixture);
+    assert_true(control_client(fixture->control, "dev1", copy_client, &client));
+    assert_false(client.online);
+    assert_true(client.connected_ms == since_ms);
+}
+
+static void a_retained_presence_is_no_heartbeat(void **state)
+{
+    static const char online[] = "{\"online\":true,\"since\":\"2026-11-21T11:06:04Z\"}";
+    Fixture *fixture = *state;
+    Client client = {0};
+    come_online(fixture, "dev1");
+    int64_t heard_ms = fake_unix_ms();
+    now_ms += 90000;
+    control_on_message(fixture->control, "beckon/v1/dev1/presence", online, strlen(online), true);
+    assert_true(control_client(fixture->control, "dev1", copy_client, &client));
+    assert_true(client.online && client.heartbeat_ms == heard_ms);
+    control_on_message(fixture->control, "beckon/v1/dev1/presence", "", 0, false); /* deleted by hand */
+    assert_true(control_client(fixture->control, "dev1", copy_client, &client));
+    assert_false(client.online);
+    control_on_message(fixture->control, "beckon/v1/dev7/presence", "", 0, false);
+    assert_false(control_client(fixture->control, "dev7", copy_client, &client));
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(done_waits_for_the_receipt),
+        TEST(a_receipt_that_proves_nothing_completes_nothing),
+        TEST(a_receipt_for_another_clients_equal_id_is_another_upload),
+        TEST(a_receipt_for_another_path_fails_the_request),
+        cmocka_unit_test(a_path_is_the_same_if_only_said_otherwise),
+        TEST(a_receipt_overrides_what_was_believed),
+        TEST(an_upload_that_nobody_asked_for_here_is_followed),
+        TEST(a_lost_receipt_is_asked_for_again_and_ever_more_seldom),
+        TEST(silence_of_a_client_that_is_online_repeats_the_command),
+        TEST(a_client_that_is_away_gets_its_command_when_it_comes),
+        TEST(after_a_reconnect_everything_open_is_said_again),
+        TEST(what_a_full_queue_refused_goes_out_later),
+        TEST(a_restart_loses_nothing),
+        TEST(a_command_of_others_is_never_repeated),
+        TEST(what_is_not_done_in_time_expires_and_may_still_complete),
+        TEST(a_cancel_is_asked_and_the_agent_decides),
+        TEST(an_agents_word_does_not_leave_a_final_state),
+        TEST(progress_is_not_worth_a_write),
+        TEST(messages_that_are_not_valid_change_nothing),
+        TEST(one_client_can_not_fill_the_memory),
+        TEST(a_path_that_is_too_long_is_refused_and_never_cut),
+        TEST(a_key_makes_one_request),
+        TEST(presence_makes_the_registry),
+        TEST(a_retained_presence_is_no_heartbeat),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,285 @@
+#include "coordinator/store.h"
+#include "coordinator/store_schema.h"
+#include "temp_folder.h"
+#include "tests/unit/protocol/cmocka_.h"
+
+#include <errno.h>
+#include <sqlite3.h>
+#include <string.h>
+#include <sys/stat.h>
+
+typedef struct Fixture {
+    char folder[256];
+    char path[280];
+    Store *store;
+} Fixture;
+
+static int setup(void **state)
+{
+    Fixture *fixture = calloc(1, sizeof(*fixture));
+    temp_folder_make(fixture->folder, sizeof(fixture->folder));
+    (void)snprintf(fixture->path, sizeof(fixture->path), "%s/coordinator.db", fixture->folder);
+    *state = fixture;
+    return store_open(fixture->path, &fixture->store);
+}
+
+static int teardown(void **state)
+{
+    Fixture *fixture = *state;
+    (void)store_close(fixture->store);
+    temp_folder_remove(fixture->folder);
+    free(fixture);
+    return 0;
+}
+
+static void reopen(Fixture *fixture)
+{
+    fixture->store = store_close(fixture->store);
+    assert_int_equal(store_open(fixture->path, &fixture->store), 0);
+}
+
+static Request make_request(const char *client, const char *id, RequestOrigin origin)
+{
+    Request request = {
+        .origin = origin, .state = UPLOAD_QUEUED, .created_ms = 1000, .updated_ms = 1000, .expires_ms = 9000};
+    (void)snprintf(request.client, sizeof(request.client), "%s", client);
+    (void)snprintf(request.id, sizeof(request.id), "%s", id);
+    (void)snprintf(request.path, sizeof(request.path), "/srv/a name\nwith a second line");
+    return request;
+}
+
+static void all_of_a_request_survives_a_restart(void **state)
+{
+    Fixture *fixture = *state;
+    Request request = make_request("dev1", "u1", ORIGIN_REST), read;
+    (void)snprintf(request.receiver, sizeof(request.receiver), "second");
+    (void)snprintf(request.idempotency_key, sizeof(request.idempotency_key), "key");
+    request.max_size_bytes = 1ULL << 53;
+    request.rate_bytes_per_s = 7;
+    assert_int_equal(store_add_request(fixture->store, &request, "asked"), 0);
+    assert_int_equal(request.seq, 1);
+
+    request.state = UPLOAD_COMPLETED;
+    request.cancel_asked = true;
+    request.has_size = request.has_sha256 = true;
+    request.size_bytes = request.sent_bytes = 5368709120;
+    memset(request.sha256, 0xab, sizeof(request.sha256));
+    (void)snprintf(request.uploaded_path, sizeof(request.uploaded_path), "/srv/x");
+    (void)snprintf(request.stored, sizeof(request.stored), "dev1/u1/x");
+    request.started_ms = 2000;
+    request.completed_ms = request.updated_ms = 3000;
+    (void)problem_set(&request.problem, ERROR_NOT_FOUND, "GONE", "It is gone.");
+    assert_int_equal(store_update_request(fixture->store, &request, "receipt"), 0);
+
+    reopen(fixture);
+    memset(&read, 0xff, sizeof(read));
+    assert_int_equal(store_get_request(fixture->store, "dev1", "u1", &read), 0);
+    assert_memory_equal(&read.sha256, &request.sha256, sizeof(read.sha256));
+    assert_string_equal(read.path, request.path);
+    assert_string_equal(read.uploaded_path, "/srv/x");
+    assert_string_equal(read.stored, "dev1/u1/x");
+    assert_string_equal(read.receiver, "second");
+    assert_string_equal(read.idempotency_key, "key");
+    assert_int_equal(read.problem.code, ERROR_NOT_FOUND);
+    assert_string_equal(read.problem.reason, "GONE");
+    assert_string_equal(read.problem.message, "It is gone.");
+    assert_int_equal(read.state, UPLOAD_COMPLETED);
+    assert_int_equal(read.origin, ORIGIN_REST);
+    assert_true(read.cancel_asked && read.has_size && read.has_sha256);
+    assert_true(read.size_bytes == 5368709120 && read.sent_bytes == 5368709120);
+    assert_true(read.max_size_bytes == 1ULL << 53 && read.rate_bytes_per_s == 7);
+    assert_true(read.created_ms == 1000 && read.started_ms == 2000 && read.completed_ms == 3000 &&
+                read.updated_ms == 3000 && read.expires_ms == 9000);
+
+    RequestEventRow events[4];
+    size_t count = 0;
+    assert_int_equal(store_list_events(fixture->store, read.seq, events, 4, &count), 0);
+    assert_int_equal(count, 2);
+    assert_string_equal(events[0].event, "asked");
+    assert_int_equal(events[0].state, UPLOAD_QUEUED);
+    assert_string_equal(events[1].event, "receipt");
+    assert_string_equal(events[1].reason, "GONE");
+    assert_int_equal(events[1].at_ms, 3000);
+}
+
+static void the_pair_of_client_and_id_is_the_key(void **state)
+{
+    Fixture *fixture = *state;
+    Request one = make_request("dev1", "u1", ORIGIN_MQTT), two = make_request("dev2", "u1", ORIGIN_MQTT);
+    Request again = make_request("dev1", "u1", ORIGIN_REST), found;
+    assert_int_equal(store_add_request(fixture->store, &one, "accepted"), 0);
+    assert_int_equal(store_add_request(fixture->store, &two, "accepted"), 0);
+    assert_int_equal(store_add_request(fixture->store, &again, "asked"), -EEXIST);
+    assert_int_equal(store_find_request(fixture->store, "u1", &found), STORE_E_AMBIGUOUS);
+    assert_int_equal(store_get_request(fixture->store, "dev2", "u1", &found), 0);
+    assert_int_equal(store_get_request(fixture->store, "dev3", "u1", &found), STORE_E_ABSENT);
+    assert_int_equal(store_find_request(fixture->store, "u2", &found), STORE_E_ABSENT);
+}
+
+static void a_device_can_not_hide_a_request_of_ours(void **state)
+{
+    Fixture *fixture = *state;
+    Request theirs = make_request("dev0", "u1", ORIGIN_MQTT), ours = make_request("dev1", "u1", ORIGIN_REST),
+            found;
+    assert_int_equal(store_add_request(fixture->store, &theirs, "running"), 0);
+    assert_int_equal(store_add_request(fixture->store, &ours, "asked"), 0);
+    assert_int_equal(store_find_request(fixture->store, "u1", &found), 0);
+    assert_string_equal(found.client, "dev1");
+}
+
+static int count_open(void *userdata, const Request *request)
+{
+    assert_false(request->state == UPLOAD_FAILED);
+    ++*(size_t *)userdata;
+    return 0;
+}
+
+static void pages_go_from_new_to_old(void **state)
+{
+    Fixture *fixture = *state;
+    for (int i = 0; i < 5; i++) {
+        char id[16];
+        (void)snprintf(id, sizeof(id), "u%d", i);
+        Request request = make_request(i == 3 ? "dev2" : "dev1", id, ORIGIN_REST);
+        request.state = i == 4 ? UPLOAD_FAILED : UPLOAD_QUEUED;
+        assert_int_equal(store_add_request(fixture->store, &request, "asked"), 0);
+    }
+    Request rows[5];
+    size_t count = 0, open = 0;
+    RequestFilter filter = {.client = "dev1"};
+    assert_int_equal(store_list_requests(fixture->store, &filter, rows, 2, &count), 0);
+    assert_int_equal(count, 2);
+    assert_string_equal(rows[0].id, "u4");
+    assert_string_equal(rows[1].id, "u2");
+    filter.before_seq = rows[1].seq;
+    assert_int_equal(store_list_requests(fixture->store, &filter, rows, 5, &count), 0);
+    assert_int_equal(count, 2);
+    assert_string_equal(rows[1].id, "u0");
+    UploadState failed = UPLOAD_FAILED;
+    filter = (RequestFilter){.state = &failed};
+    assert_int_equal(store_list_requests(fixture->store, &filter, rows, 5, &count), 0);
+    assert_int_equal(count, 1);
+    assert_int_equal(store_each_open_request(fixture->store, count_open, &open), 0);
+    assert_int_equal(open, 4);
+}
+
+static void only_the_oldest_followed_rows_are_forgotten(void **state)
+{
+    Fixture *fixture = *state;
+    Request ours = make_request("dev1", "ours", ORIGIN_REST),
+            open = make_request("dev1", "open", ORIGIN_MQTT), found;
+    ours.state = UPLOAD_COMPLETED;
+    assert_int_equal(store_add_request(fixture->store, &ours, "asked"), 0);
+    assert_int_equal(store_add_request(fixture->store, &open, "accepted"), 0);
+    for (int i = 0; i < 6; i++) {
+        char id[16];
+        (void)snprintf(id, sizeof(id), "u%d", i);
+        Request request = make_request(i < 3 ? "dev1" : "dev2", id, ORIGIN_MQTT);
+        request.state = UPLOAD_REJECTED;
+        assert_int_equal(store_add_request(fixture->store, &request, "rejected"), 0);
+    }
+    store_prune_followed(fixture->store, "dev1", 2, 100);
+    assert_int_equal(store_get_request(fixture->store, "dev1", "u0", &found), STORE_E_ABSENT);
+    assert_int_equal(store_get_request(fixture->store, "dev1", "u1", &found), 0);
+    assert_int_equal(store_get_request(fixture->store, "dev2", "u3", &found), 0);
+    store_prune_followed(fixture->store, "dev1", 100, 2); /* the newest two rows are dev2's */
+    assert_int_equal(store_get_request(fixture->store, "dev2", "u3", &found), STORE_E_ABSENT);
+    assert_int_equal(store_get_request(fixture->store, "dev2", "u5", &found), 0);
+    assert_int_equal(store_get_request(fixture->store, "dev1", "ours", &found), 0);
+    assert_int_equal(store_get_request(fixture->store, "dev1", "open", &found), 0);
+}
+
+static int check_client(void *userdata, const Client *client)
+{
+    ++*(int *)userdata;
+    assert_string_equal(client->id, "dev1");
+    assert_string_equal(client->labels, "{\"site\":\"K\xc3\xb6ln\"}");
+    assert_string_equal(client->version, "0.1.0");
+    assert_false(client->online);
+    assert_true(client->connected_ms == 5 && client->heartbeat_ms == 6);
+    return 0;
+}
+
+static void a_client_is_written_over(void **state)
+{
+    Fixture *fixture = *state;
+    char labels[] = "{\"site\":\"K\xc3\xb6ln\"}";
+    Client client = {.id = "dev1", .online = true};
+    int seen = 0;
+    assert_int_equal(store_put_client(fixture->store, &client), 0);
+    client =
+        (Client){.id = "dev1", .connected_ms = 5, .heartbeat_ms = 6, .version = "0.1.0", .labels = labels};
+    assert_int_equal(store_put_client(fixture->store, &client), 0);
+    reopen(fixture);
+    assert_int_equal(store_each_client(fixture->store, check_client, &seen), 0);
+    assert_int_equal(seen, 1);
+}
+
+static void a_second_coordinator_is_refused(void **state)
+{
+    Fixture *fixture = *state;
+    Store *second = NULL;
+    assert_int_equal(store_open(fixture->path, &second), -EBUSY);
+    assert_null(second);
+}
+
+static void nobody_else_may_read_the_file(void **state)
+{
+    Fixture *fixture = *state;
+    struct stat status;
+    assert_int_equal(stat(fixture->path, &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0600);
+}
+
+static int pragma(const char *path, const char *sql)
+{
+    sqlite3 *db = NULL;
+    sqlite3_stmt *statement = NULL;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &statement, NULL), SQLITE_OK);
+    int value = sqlite3_step(statement) == SQLITE_ROW ? sqlite3_column_int(statement, 0) : 0;
+    (void)sqlite3_finalize(statement);
+    (void)sqlite3_close(db);
+    return value;
+}
+
+static void the_schema_has_a_version_and_a_newer_one_is_refused(void **state)
+{
+    Fixture *fixture = *state;
+    fixture->store = store_close(fixture->store);
+    assert_int_equal(pragma(fixture->path, "PRAGMA user_version"), (int)store_migration_count);
+    (void)pragma(fixture->path, "PRAGMA user_version = 999");
+    assert_int_equal(store_open(fixture->path, &fixture->store), -EPROTO);
+    (void)pragma(fixture->path, "PRAGMA user_version = 1");
+    assert_int_equal(store_open(fixture->path, &fixture->store), 0);
+}
+
+static void what_is_no_database_is_refused(void **state)
+{
+    Fixture *fixture = *state;
+    fixture->store = store_close(fixture->store);
+    FILE *file = fopen(fixture->path, "w");
+    for (int i = 0; i < 1000; i++)
+        (void)fputs("this is not a database\n", file);
+    (void)fclose(file);
+    assert_true(store_open(fixture->path, &fixture->store) < 0);
+    assert_null(fixture->store);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(all_of_a_request_survives_a_restart),
+        TEST(the_pair_of_client_and_id_is_the_key),
+        TEST(a_device_can_not_hide_a_request_of_ours),
+        TEST(pages_go_from_new_to_old),
+        TEST(only_the_oldest_followed_rows_are_forgotten),
+        TEST(a_client_is_written_over),
+        TEST(a_second_coordinator_is_refused),
+        TEST(nobody_else_may_read_the_file),
+        TEST(the_schema_has_a_version_and_a_newer_one_is_refused),
+        TEST(what_is_no_database_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
