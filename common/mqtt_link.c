@@ -26,6 +26,8 @@
 #define RC_V5_UNSUPPORTED 132 /* reason code "unsupported protocol version" (MQTT 5 section 3.2.2.2) */
 #define RC_V3_UNSUPPORTED 1   /* the same in an MQTT 3.1.1 CONNACK (section 3.2.2.3) */
 #define INTERRUPT_SIGNAL SIGURG
+#define TOLD_MAX 4 /* a refused certificate shows in two or three ways, in turn */
+#define FAILURE_SIZE 256
 
 /* A message to be sent, then one waiting for its PUBACK. */
 typedef struct Outgoing {
@@ -63,8 +65,10 @@ struct MqttLink {
     SessionState state;
     bool use_v3;
     Backoff backoff;
-    char failure[256];      /* of this session */
-    char last_failure[256]; /* logged last: the same again is not news */
+    char detail[128];                  /* what libmosquitto's log says of this session's failure */
+    char failure[FAILURE_SIZE];        /* of this session */
+    char told[TOLD_MAX][FAILURE_SIZE]; /* logged since the last success: the same again is no news */
+    unsigned told_count;
 };
 
 /* On the socketpair: this header, the topic, the payload, in one packet. */
@@ -127,28 +131,47 @@ int mqtt_link_fd(const MqttLink *link)
     return link->owner_fd;
 }
 
+/* libmosquitto's detail, if there is one, says more than its return code. */
 static void fail(MqttLink *link, const char *what, const char *why)
 {
     if (link->state == SESSION_FAILED)
         return; /* the first reason is the cause */
     link->state = SESSION_FAILED;
+    if (link->detail[0])
+        why = link->detail;
     (void)snprintf(link->failure, sizeof(link->failure), "%s%s%s", what, why ? ": " : "", why ? why : "");
 }
 
-/* libmosquitto tells details of TLS failures to its log only. */
+/* libmosquitto tells details of TLS failures to its log only: "OpenSSL Error[0]: error:0A000086:SSL
+ * routines::certificate verify failed". */
 static void on_log(struct mosquitto *mosq, void *userdata, int level, const char *text)
 {
+    MqttLink *link = userdata;
+    const char *reason = strncmp(text, "OpenSSL", 7) == 0 ? strrchr(text, ':') : NULL;
     (void)mosq;
-    (void)userdata;
-    if (level == MOSQ_LOG_ERR || level == MOSQ_LOG_WARNING)
-        log_warn("MQTT: %s", text);
+
+    if ((level == MOSQ_LOG_ERR || level == MOSQ_LOG_WARNING) && !link->detail[0])
+        (void)snprintf(link->detail, sizeof(link->detail), "%s%s", reason ? "TLS: " : "",
+                       reason ? reason + 1 : text);
+}
+
+/* A connection that ends, by libmosquitto's return code and errno. */
+static void fail_with(MqttLink *link, int r, int error)
+{
+    const char *why = r == MOSQ_ERR_ERRNO ? strerror(error) : mosquitto_strerror(r);
+
+    if (r == MOSQ_ERR_ERRNO && error == EINTR)
+        why = "no answer";
+    else if (r == MOSQ_ERR_ERRNO && error == EPROTO) /* a reset overtook the alert */
+        why = "TLS: the handshake was broken off; does the broker accept our certificate?";
+    fail(link, link->state == SESSION_UP ? "the connection to the broker is lost" : "can't connect", why);
 }
 
 static void set_up(MqttLink *link)
 {
     link->state = SESSION_UP;
     backoff_reset(&link->backoff);
-    link->last_failure[0] = '\0';
+    link->told_count = 0;
     pthread_mutex_lock(&link->mutex);
     link->connected = true;
     pthread_mutex_unlock(&link->mutex);
@@ -206,7 +229,10 @@ static void on_disconnect(struct mosquitto *mosq, void *userdata, int rc)
      */
     if (link->state == SESSION_CONNECTING && rc == MOSQ_ERR_CONN_LOST)
         link->use_v3 = !link->use_v3;
-    fail(link, "the connection to the broker is lost", rc ? mosquitto_strerror(rc) : NULL);
+    if (rc != MOSQ_ERR_SUCCESS)
+        fail_with(link, rc, errno);
+    else
+        fail(link, "the broker has ended the connection", NULL);
 }
 
 static void on_message(struct mosquitto *mosq, void *userdata, const struct mosquitto_message *message)
@@ -326,10 +352,8 @@ static void connect_to_broker(MqttLink *link)
     int error = errno;
     if (bounded)
         (void)timer_delete(timer);
-    if (r == MOSQ_ERR_ERRNO)
-        fail(link, "can't connect", error == EINTR ? "no answer" : strerror(error));
-    else if (r != MOSQ_ERR_SUCCESS)
-        fail(link, "can't connect", mosquitto_strerror(r));
+    if (r != MOSQ_ERR_SUCCESS)
+        fail_with(link, r, error);
 }
 
 static bool make_handle(MqttLink *link)
@@ -388,8 +412,7 @@ static void serve_once(MqttLink *link, int wait_ms)
     if (r == MOSQ_ERR_SUCCESS)
         r = mosquitto_loop_misc(link->mosq);
     if (r != MOSQ_ERR_SUCCESS)
-        fail(link, "the connection to the broker is lost",
-             r == MOSQ_ERR_ERRNO ? strerror(errno) : mosquitto_strerror(r));
+        fail_with(link, r, errno);
 }
 
 /* Lets the last messages out and says good-bye, so that the broker keeps the will to itself. */
@@ -410,6 +433,7 @@ static void leave(MqttLink *link)
 static void run_session(MqttLink *link)
 {
     link->state = SESSION_CONNECTING;
+    link->detail[0] = '\0';
     if (make_handle(link))
         connect_to_broker(link);
     int64_t deadline = clock_monotonic_ms() + CONNACK_TIMEOUT_MS;
@@ -435,14 +459,25 @@ static void announce_end(MqttLink *link)
         send_event(link, (EventHeader){.type = MQTT_EVENT_DISCONNECTED}, "", "");
 }
 
+/* An outage is told once for each way in which it shows, not at each try. */
+static bool is_news(MqttLink *link)
+{
+    for (unsigned i = 0; i < link->told_count; i++)
+        if (strcmp(link->told[i], link->failure) == 0)
+            return false;
+    if (link->told_count == TOLD_MAX)
+        return false;
+    (void)snprintf(link->told[link->told_count++], sizeof(link->told[0]), "%s", link->failure);
+    return true;
+}
+
 static void wait_before_retry(MqttLink *link)
 {
     int64_t wait_ms = (int64_t)backoff_next_ms(&link->backoff);
-    bool news = strcmp(link->failure, link->last_failure) != 0;
 
-    log_at(news ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, NULL, NULL, "broker %s:%u: %s; trying again in %.1f s",
-           link->config.host, link->config.port, link->failure, (double)wait_ms / 1000);
-    (void)snprintf(link->last_failure, sizeof(link->last_failure), "%s", link->failure);
+    log_at(is_news(link) ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, NULL, NULL,
+           "broker %s:%u: %s; trying again in %.1f s", link->config.host, link->config.port, link->failure,
+           (double)wait_ms / 1000);
     for (int64_t until = clock_monotonic_ms() + wait_ms; !stopping(link) && clock_monotonic_ms() < until;) {
         struct pollfd wake = {.fd = link->wake_fd, .events = POLLIN};
         if (poll(&wake, 1, (int)(until - clock_monotonic_ms()) + 1) > 0)

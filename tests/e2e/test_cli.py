@@ -39,6 +39,7 @@ class Glass:
         self.post_drops = 0
         self.break_after = []  # bytes after which each of the next content answers breaks off
         self.ranges = True
+        self.hangs_s = 0
         self.name = "/srv/data/file.bin"
 
     def row(self):
@@ -111,6 +112,7 @@ def handler_of(glass, server_name, addresses):
             if self.path.startswith("/downloads?"):
                 return self.reply(200, {"downloads": [glass.row()], "count": 1})
             if self.path.partition("?")[0] == "/download/r1":
+                time.sleep(glass.hangs_s)
                 return self.reply(200, glass.row())
             if self.path == "/download/r1/content":
                 return self.reply(302, {}, [("Location", addresses["receiver"] + "/v1/uploads/r1?ticket=abc")])
@@ -310,6 +312,13 @@ def test_timeout_leaves_the_request_going(glass):
     done = beckon(glass, "get", "dev1", "/x", "--timeout", "500ms")
     assert done.returncode == 4 and time.monotonic() - begun < 3
     assert b"the request goes on" in done.stderr and b"beckon cancel r1" in done.stderr
+
+
+def test_timeout_holds_when_the_coordinator_hangs(glass):
+    glass.hangs_s = 5
+    begun = time.monotonic()
+    done = beckon(glass, "get", "dev1", "/x", "--timeout", "700ms")
+    assert done.returncode == 4 and time.monotonic() - begun < 3
 
 
 def test_interrupt_says_that_the_request_goes_on(glass):

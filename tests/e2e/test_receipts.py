@@ -73,7 +73,7 @@ def test_agents_word_alone_completes_nothing(house, pki):
         from harness.observer import Observer
         device = house.closing(Observer(house.devices_port, pki.ca, pki.client("restaurant_1")))
         device.publish(f"beckon/v1/restaurant_1/status/{request_id}",
-                       {"state": "done", "path": "/x", "size": 4, "sent": 4, "sha256": "0" * 64, "attempt": 1, "at": 1})
+                       {"state": "done", "path": "/x", "size": 4, "sent": 4, "sha256": "0" * 64, "attempt": 1, "at": "2026-01-01T00:00:00.000Z"})
         wait_until(lambda: house.request_row(request_id)["status"] != "queued", "the coordinator to hear it")
         stays(lambda: house.request_row(request_id)["status"] not in ("completed", "failed"), "not completed", 0.5)
         device.close()

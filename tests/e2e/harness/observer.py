@@ -26,7 +26,10 @@ class Observer:
         self._client.on_subscribe = lambda client, data, mid, granted: self.granted.update({mid: granted})
         self._client.connect("127.0.0.1", port, keepalive=30)
         self._client.loop_start()
-        wait_until(lambda: self.connect_result is not None, "the broker's CONNACK")
+        wait_until(lambda: self.connect_result is not None or self.disconnects, "the broker's CONNACK")
+        if self.connect_result is None:
+            self.close()
+            raise ConnectionError("the broker has ended the connection")  # a TLS 1.3 server's refusal comes this late
         for topic in subscribe:
             self.subscribe(topic)
 
