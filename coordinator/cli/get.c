@@ -191,7 +191,8 @@ static int finish(Cli *cli, const Download *download, const char *json, Output *
     char problem[2048];
 
     if (code != EXIT_DONE)
-        cli_error("%s: %s", upload_state_name(download->state),
+        cli_error("%s%s%s", upload_state_name(download->state),
+                  download->problem.code == ERROR_NONE ? "" : ": ",
                   download_problem(download, problem, sizeof(problem)));
     else if (output)
         code = fetch_content(cli, download, output, progress);

@@ -9,7 +9,6 @@
 #include <strings.h>
 
 #define CONNECT_TIMEOUT_MS 15000L
-#define CALL_TIMEOUT_MS 60000L
 #define STALL_TIME_S 60L
 #define ERROR_BODY_MAX 65536U
 
@@ -181,10 +180,11 @@ static bool prepare(RestClient *client, const char *url, Body *body)
     return ok;
 }
 
-static bool prepare_call(RestClient *client, const char *url, Body *body)
+static bool prepare_call(RestClient *client, const char *url, int64_t timeout_ms, Body *body)
 {
     return prepare(client, url, body) &&
-           curl_easy_setopt(client->curl, CURLOPT_TIMEOUT_MS, CALL_TIMEOUT_MS) == CURLE_OK &&
+           curl_easy_setopt(client->curl, CURLOPT_TIMEOUT_MS,
+                            (long)(timeout_ms > 0 ? timeout_ms : REST_TIMEOUT_MS)) == CURLE_OK &&
            curl_easy_setopt(client->curl, CURLOPT_HTTPAUTH, (long)CURLAUTH_BEARER) == CURLE_OK &&
            curl_easy_setopt(client->curl, CURLOPT_XOAUTH2_BEARER, client->token) == CURLE_OK;
 }
@@ -297,7 +297,8 @@ int rest_call(RestClient *client, const RestCall *call, RestReply *ret_reply)
     Body body CLEANUP(body_deinit) = {.max = REST_REPLY_MAX};
     long status = 0;
 
-    if (!url || !prepare_call(client, url, &body) || !prepare_body(client, call, text, &headers))
+    if (!url || !prepare_call(client, url, call->timeout_ms, &body) ||
+        !prepare_body(client, call, text, &headers))
         return fail(client, REST_E_REFUSED, ERROR_INTERNAL, "NO_MEMORY", "out of memory");
     int r = perform(client, url, &status);
     if (r != 0)
@@ -326,7 +327,7 @@ int rest_locate(RestClient *client, const char *path, char **ret_url)
     char *location = NULL;
     long status = 0;
 
-    if (!url || !prepare_call(client, url, &body))
+    if (!url || !prepare_call(client, url, REST_TIMEOUT_MS, &body))
         return fail(client, REST_E_REFUSED, ERROR_INTERNAL, "NO_MEMORY", "out of memory");
     int r = perform(client, url, &status);
     if (r != 0)

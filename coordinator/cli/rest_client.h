@@ -15,6 +15,7 @@
 
 #define REST_REPLY_MAX ((size_t)16 << 20) /* bytes of a reply from the coordinator */
 #define REST_TOKEN_MAX 4096               /* bytes of a bearer token */
+#define REST_TIMEOUT_MS 60000
 
 typedef struct RestClient RestClient;
 
@@ -50,6 +51,7 @@ typedef struct RestCall {
     const char *method, *path;   /* "GET", "/clients" */
     const cJSON *body;           /* or NULL */
     const char *idempotency_key; /* or NULL */
+    int64_t timeout_ms;          /* of the whole call; 0: REST_TIMEOUT_MS */
 } RestCall;
 
 typedef struct RestReply {

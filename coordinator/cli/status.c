@@ -1,6 +1,20 @@
 #include "coordinator/cli/cli.h"
 #include "coordinator/cli/download.h"
 
+static void print_history(const cJSON *reply)
+{
+    const cJSON *step = NULL;
+    char at[64], event[64], reason[128];
+
+    cJSON_ArrayForEach(step, cJSON_GetObjectItemCaseSensitive(reply, "history"))
+    {
+        (void)download_member(step, "reason", reason, sizeof(reason));
+        (void)printf("  %s  %s%s%s\n", download_member(step, "at", at, sizeof(at)),
+                     download_member(step, "event", event, sizeof(event)), reason[0] == '-' ? "" : ": ",
+                     reason[0] == '-' ? "" : reason);
+    }
+}
+
 int cli_status(Cli *cli, int argc, char **argv)
 {
     RestReply reply CLEANUP(rest_reply_deinit) = {0};
@@ -14,6 +28,7 @@ int cli_status(Cli *cli, int argc, char **argv)
         (void)puts(reply.text);
     } else if (download_parse(reply.json, &download) == 0) {
         download_print(&download, stdout);
+        print_history(reply.json);
     } else {
         cli_error("the coordinator's answer is not understood");
         return EXIT_FAILED;

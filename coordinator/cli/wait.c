@@ -6,10 +6,15 @@
 
 #define POLL_MIN_MS 100
 #define POLL_MAX_MS 1000
+#define LOOK_MIN_MS 100 /* the last look, when the time is all but over */
 #define UNREACHABLE_MAX_MS 60000
 
 typedef struct Waiting {
+    Cli *cli;
+    const char *path;
+    Progress *progress;
     int64_t begun_ms;
+    int64_t timeout_ms;  /* 0: none */
     int64_t answered_ms; /* when the coordinator last did */
 } Waiting;
 
@@ -32,64 +37,70 @@ static void say_it_goes_on(const char *id)
     cli_error("the request goes on; look with: beckon status %s, cancel with: beckon cancel %s", id, id);
 }
 
-/* One look. EXIT_DONE, EXIT_TIMED_OUT for an answer that did not come, or the exit code of a refusal. */
-static int look(Cli *cli, const char *path, Progress *progress, RestReply *ret_reply, Download *ret_download)
+/* What is left of the timeout, at most max_ms. */
+static int64_t time_left(const Waiting *waiting, int64_t now_ms, int64_t max_ms)
 {
-    int r = rest_call(cli->rest, &(RestCall){.method = "GET", .path = path}, ret_reply);
+    int64_t left_ms = waiting->timeout_ms - (now_ms - waiting->begun_ms);
+
+    return waiting->timeout_ms > 0 && left_ms < max_ms ? left_ms : max_ms;
+}
+
+/* One look. EXIT_DONE, EXIT_TIMED_OUT for an answer that did not come, or the exit code of a refusal. */
+static int look(const Waiting *waiting, int64_t now_ms, RestReply *ret_reply, Download *ret_download)
+{
+    int64_t timeout_ms = time_left(waiting, now_ms, REST_TIMEOUT_MS);
+    RestCall call = {.method = "GET",
+                     .path = waiting->path,
+                     .timeout_ms = timeout_ms > LOOK_MIN_MS ? timeout_ms : LOOK_MIN_MS};
+    int r = rest_call(waiting->cli->rest, &call, ret_reply);
 
     if (r == REST_E_UNREACHABLE || r == REST_E_UNAVAILABLE)
         return EXIT_TIMED_OUT;
-    if (r != 0) {
-        progress_clear(progress);
-        return cli_rest_failed(cli, r);
-    }
-    if (download_parse(ret_reply->json, ret_download) == 0)
+    if (r == 0 && download_parse(ret_reply->json, ret_download) == 0)
         return EXIT_DONE;
-    progress_clear(progress);
+    progress_clear(waiting->progress);
+    if (r != 0)
+        return cli_rest_failed(waiting->cli, r);
     cli_error("the coordinator's answer is not understood");
     rest_reply_deinit(ret_reply);
     return EXIT_FAILED;
 }
 
-/* Long waits are for slow transfers: at first look often, later once a second. Returns the exit code, or
- * EXIT_DONE. */
-static int pause_before_next(const Waiting *waiting, uint64_t timeout_ms, int64_t now_ms)
+/* Long waits are for slow transfers: at first look often, later once a second. EXIT_DONE, or the exit code.
+ */
+static int pause_before_next(const Waiting *waiting, int64_t now_ms)
 {
     int64_t wait_ms = (now_ms - waiting->begun_ms) / 10;
-    int64_t left_ms = (int64_t)timeout_ms - (now_ms - waiting->begun_ms);
 
     wait_ms = wait_ms < POLL_MIN_MS ? POLL_MIN_MS : wait_ms > POLL_MAX_MS ? POLL_MAX_MS : wait_ms;
-    if (timeout_ms > 0 && left_ms <= 0)
+    wait_ms = time_left(waiting, now_ms, wait_ms);
+    if (wait_ms <= 0)
         return EXIT_TIMED_OUT;
-    if (timeout_ms > 0 && left_ms < wait_ms)
-        wait_ms = left_ms;
     return interrupt_wait((int)wait_ms) ? EXIT_INTERRUPTED : EXIT_DONE;
 }
 
-static int poll_until_final(Cli *cli, const char *path, uint64_t timeout_ms, Progress *progress,
-                            RestReply *ret_reply, Download *ret_download)
+static int poll_until_final(Waiting *waiting, RestReply *ret_reply, Download *ret_download)
 {
-    Waiting waiting = {.begun_ms = clock_monotonic_ms(), .answered_ms = clock_monotonic_ms()};
-
-    for (;;) {
-        int code = look(cli, path, progress, ret_reply, ret_download);
-        int64_t now_ms = clock_monotonic_ms();
+    for (int64_t now_ms = waiting->begun_ms;;) {
+        int code = look(waiting, now_ms, ret_reply, ret_download);
+        now_ms = clock_monotonic_ms();
         if (code == EXIT_DONE) {
-            waiting.answered_ms = now_ms;
+            waiting->answered_ms = now_ms;
             if (download_is_final(ret_download))
                 return EXIT_DONE;
-            show(progress, ret_download);
+            show(waiting->progress, ret_download);
             rest_reply_deinit(ret_reply);
         } else if (code != EXIT_TIMED_OUT) {
             return code;
-        } else if (now_ms - waiting.answered_ms >= UNREACHABLE_MAX_MS) {
-            progress_clear(progress);
-            (void)cli_rest_failed(cli, REST_E_UNREACHABLE);
+        } else if (now_ms - waiting->answered_ms >= UNREACHABLE_MAX_MS) {
+            progress_clear(waiting->progress);
+            (void)cli_rest_failed(waiting->cli, REST_E_UNREACHABLE);
             return EXIT_TIMED_OUT;
         }
-        code = pause_before_next(&waiting, timeout_ms, now_ms);
+        code = pause_before_next(waiting, now_ms);
         if (code != EXIT_DONE)
             return code;
+        now_ms = clock_monotonic_ms();
     }
 }
 
@@ -97,10 +108,17 @@ int wait_for_download(Cli *cli, const char *id, uint64_t timeout_ms, Progress *p
                       Download *ret_download)
 {
     char *path CLEANUP(free_ptr) = text_format("/download/%s", id);
+    int64_t now_ms = clock_monotonic_ms();
+    Waiting waiting = {.cli = cli,
+                       .path = path,
+                       .progress = progress,
+                       .begun_ms = now_ms,
+                       .timeout_ms = timeout_ms > INT64_MAX ? INT64_MAX : (int64_t)timeout_ms,
+                       .answered_ms = now_ms};
 
     if (!path)
         return EXIT_FAILED;
-    int code = poll_until_final(cli, path, timeout_ms, progress, ret_reply, ret_download);
+    int code = poll_until_final(&waiting, ret_reply, ret_download);
     progress_clear(progress);
     if (code == EXIT_TIMED_OUT || code == EXIT_INTERRUPTED) {
         cli_error(code == EXIT_TIMED_OUT ? "gave up waiting" : "interrupted");
