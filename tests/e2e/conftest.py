@@ -6,6 +6,7 @@ BECKON_E2E_KEEP  not empty: leave the temporary folders in place, to look into t
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -66,6 +67,12 @@ def shared_house(pki):
     """The house that a file's tests share; the file's own fixture starts it."""
     with temporary_folder() as path, opened(House(path, pki)) as one:
         yield one
+
+
+@pytest.fixture
+def upload(request):
+    """An upload id of the test's own that says whose it is."""
+    return re.sub("[^A-Za-z0-9]+", "-", request.function.__name__)[5:48] + "-" + os.urandom(4).hex()
 
 
 @pytest.fixture(autouse=True)

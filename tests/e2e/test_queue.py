@@ -28,20 +28,19 @@ def operator(house):
 
 
 @pytest.fixture
-def ask(house, agent, operator, request):
+def ask(agent, operator, upload):
     """Asks for a new file with an id of this test's own, slowly; whatever is left is cancelled in the end."""
-    prefix = request.node.name.translate(str.maketrans("[].", "___"))[-50:].lstrip("_")
     asked = []
 
     def send(label, size=5_000_000, rate=SLOW):
-        upload = f"{prefix}-{label}"
-        path = agent.file(upload, os.urandom(size))
-        asked.append(upload)
-        operator.publish(f"beckon/v1/restaurant_1/cmd/upload/{upload}", command_payload(path, rate=rate))
-        return upload
+        one = f"{upload}-{label}"
+        path = agent.file(one, os.urandom(size))
+        asked.append(one)
+        operator.publish(f"beckon/v1/restaurant_1/cmd/upload/{one}", command_payload(path, rate=rate))
+        return one
     yield send
-    for upload in asked:
-        operator.publish(f"beckon/v1/restaurant_1/cmd/cancel/{upload}", {})
+    for one in asked:
+        operator.publish(f"beckon/v1/restaurant_1/cmd/cancel/{one}", {})
     wait_until(lambda: not agent.workers(), "the agent to be idle again")
 
 

@@ -30,16 +30,11 @@ def agent(house):
     return house.agents["restaurant_1"]
 
 
-@pytest.fixture
-def upload(request):
-    return request.node.name.translate(str.maketrans("[].", "___"))[-64:].lstrip("_")
-
-
 class MosquittoSub:
     """mosquitto_sub in the background, its lines collected."""
 
     def __init__(self, house, *topics):
-        words = ["mosquitto_sub", *house.mosquitto_options(), "-d", "-F", "%t %p"]
+        words = ["stdbuf", "-oL", "mosquitto_sub", *house.mosquitto_options(), "-d", "-F", "%t %p"]
         for topic in topics:
             words += ["-t", topic]
         self.lines = []
@@ -143,7 +138,7 @@ def test_cancel_that_arrives_first_is_remembered(house, agent, operator, upload)
 @pytest.mark.parametrize("payload", [
     b"", b"{", b"[]", b"null", b'"x"', b'{"path":5}', b'{"path":""}', b"{}", b'{"path":"/a\\u0000b"}', b'{"path":"\xff"}',
     b'{"path":"x","max_size":-1}', b'{"path":"x","expires":"soon"}', b'{"path":"x","receiver":"elsewhere"}',
-    b'{"path":"' + b"x" * 5000 + b'"}'])
+    b'{"path":"' + b"x" * 5000 + b'"}'], ids=lambda payload: repr(payload)[2:30])
 def test_bad_command_is_rejected_and_the_agent_goes_on(house, agent, operator, upload, payload):
     before = house.stored_files()
     operator.publish(f"beckon/v1/restaurant_1/cmd/upload/{upload}", payload)

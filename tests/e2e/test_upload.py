@@ -1,5 +1,6 @@
 """The receiver by itself, spoken to with curl and with raw HTTPS. There is no broker: it must serve all the same."""
 
+import http.client
 import json
 import os
 import socket
@@ -15,6 +16,7 @@ from harness.waiting import wait_until
 
 DIGEST_MISMATCH = "https://iana.org/assignments/http-problem-types#digest-mismatching-values"
 UPLOADS = "/v1/uploads/"
+CUT = (OSError, http.client.HTTPException)  # what a client sees of a connection that the receiver drops
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +34,6 @@ def device(pki):
 @pytest.fixture
 def https(house, device):
     return house.https(device)
-
-
-@pytest.fixture
-def upload(request):
-    """An id of the test's own."""
-    return request.node.name.translate(str.maketrans("[].%", "____"))[-64:].lstrip("_")
 
 
 def assert_problem(answer, status, code=None):
@@ -156,16 +152,14 @@ def test_repeat_with_other_content_is_409_and_the_file_stays(house, https, uploa
 def test_newer_put_fences_the_older_one(house, https, upload):
     with https.begin_put(UPLOADS + upload) as old:
         send_chunk(old, b"old" * 1000)
-        wait_until(lambda: list((house.store / ".incoming").rglob("*")), "the first transfer to begin")
+        wait_until(lambda: https.request("HEAD", UPLOADS + upload).status == 204, "the first transfer to have begun")
         assert https.request("PUT", UPLOADS + upload, b"new").status == 201
         try:
             send_chunk(old, b"old" * 1000)
             old.sendall(b"0\r\n\r\n")
             assert read_answer(old, "PUT").status != 201, "the older transfer was completed too"
-        except OSError:
-            pass  # cut, as it should be
-        except Exception as error:  # http.client's, for an answer that never came
-            assert "RemoteDisconnected" in type(error).__name__ or "BadStatusLine" in type(error).__name__, error
+        except CUT:
+            pass  # as it should be
     assert house.stored("restaurant_1", upload).read_bytes() == b"new"
 
 
@@ -175,10 +169,8 @@ def test_many_puts_of_one_upload_at_once_leave_one_whole_file(house, https, uplo
     def put(body):
         try:
             https.put_chunked(UPLOADS + upload, body)
-        except OSError:
-            pass
-        except Exception:  # pylint: disable=broad-except
-            pass  # fenced in the middle of the answer
+        except CUT:
+            pass  # fenced
     threads = [threading.Thread(target=put, args=(body,)) for body in bodies]
     for thread in threads:
         thread.start()
@@ -218,8 +210,8 @@ def test_delete_ends_a_running_upload_and_its_part(house, https, upload):
         try:
             stream.sendall(b"0\r\n\r\n")
             assert read_answer(stream, "PUT").status != 201
-        except Exception:  # pylint: disable=broad-except
-            pass  # cut
+        except CUT:
+            pass
     assert https.request("GET", UPLOADS + upload).status in (404, 410)
     assert https.request("HEAD", UPLOADS + upload).status in (404, 410)
     assert house.stored("restaurant_1", upload) is None
@@ -258,7 +250,7 @@ def test_range_gets_just_that_part(https, upload, content, wanted, first, last):
     assert answer.body == content[first:last + 1]
 
 
-@pytest.mark.parametrize("wanted", ["bytes=10240-", "bytes=99999999999999999999-", "bytes=-0"])
+@pytest.mark.parametrize("wanted", ["bytes=10240-", "bytes=9223372036854775807-", "bytes=-0"])
 def test_range_outside_the_file_is_416(https, upload, content, wanted):
     answer = https.request("GET", UPLOADS + upload, headers={"Range": wanted})
     assert answer.status == 416, answer
@@ -361,8 +353,8 @@ def test_too_large_without_a_stated_length_is_not_stored(house, https, upload):
     try:
         answer = https.put_chunked(UPLOADS + upload, b"x" * 1200000)
         assert answer.status == 413, answer
-    except Exception as error:  # pylint: disable=broad-except
-        assert isinstance(error, (OSError, EOFError)) or "Disconnected" in type(error).__name__, error
+    except CUT:
+        pass  # before all was sent
     wait_until(lambda: https.request("GET", UPLOADS + upload).status == 404, "the upload to be refused")
     assert house.stored("restaurant_1", upload) is None
 
