@@ -24,6 +24,7 @@ typedef struct Put {
     TransferClaims claims;
     Refusal refusal;  /* what went wrong in the middle of the body, answered at its end */
     uint64_t drained; /* bytes read since then */
+    bool ended;       /* the body came to its clean end */
     int64_t started_ms;
 } Put;
 
@@ -319,6 +320,7 @@ void put_end(HttpRequest *request)
     Put *put = http_request_state(request);
     Stored *stored CLEANUP(free_ptr) = malloc(sizeof(*stored));
 
+    put->ended = true;
     if (!stored) {
         http_request_abort(request);
         return;
@@ -333,6 +335,11 @@ void put_end(HttpRequest *request)
 
 void put_done(HttpRequest *request)
 {
-    (void)put_free(http_request_state(request));
+    Put *put = http_request_state(request);
+
+    if (!put->ended && put->refusal.status == 0)
+        log_at(LOG_LEVEL_INFO, put->client, put->id, "the connection broke after %" PRIu64 " bytes",
+               transfer_received(put->transfer));
+    (void)put_free(put);
     http_request_set_state(request, NULL);
 }

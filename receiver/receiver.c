@@ -181,7 +181,6 @@ static void on_link(void *userdata, short revents)
         switch (receiver->event.type) {
         case MQTT_EVENT_CONNECTED:
             atomic_store(&receiver->api.broker_connected, true);
-            log_info("connected to the broker");
             courier_connected(receiver->courier);
             break;
         case MQTT_EVENT_DISCONNECTED:

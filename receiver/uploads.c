@@ -17,6 +17,7 @@ typedef struct Upload {
     Transfer *holder;    /* the transfer that may write, if its generation is still right */
     bool busy;           /* somebody works on part, without the lock */
     bool committing;     /* and it is a commit: not to be fenced */
+    bool begun;          /* and not complete; without a part it stands at offset 0 */
     bool deleted;
     Part *part;
     uint64_t durable_offset;
@@ -94,7 +95,7 @@ static void release(Uploads *uploads, Upload *upload)
     upload->users--;
     upload->idle_since_ms = uploads->config.now_ms();
     TAILQ_REMOVE(&uploads->list, upload, link);
-    if (upload->users > 0 || upload->part || upload->deleted)
+    if (upload->users > 0 || upload->begun || upload->deleted)
         TAILQ_INSERT_TAIL(&uploads->list, upload, link);
     else
         free(upload);
@@ -225,6 +226,7 @@ static int enter(Uploads *uploads, const TransferStart *start, Transfer *transfe
     transfer->generation = mine;
     upload->holder = transfer;
     upload->busy = true;
+    upload->begun = true; /* as far as we know; prepare() looks */
     upload->deleted = false;
     upload->durable_offset = 0;
     upload->has_length = start->has_length;
@@ -281,6 +283,7 @@ int transfer_begin(Uploads *uploads, const TransferStart *start, Transfer **ret_
     r = prepare(uploads, start, transfer, &part);
     lock(uploads);
     transfer->upload->part = part;
+    transfer->upload->begun = part != NULL;
     done_with_part(uploads, transfer->upload);
     unlock(uploads);
     if (r != 0) {
@@ -410,7 +413,11 @@ int transfer_finish(Transfer *transfer, const TransferClaims *claims, Stored *re
     if (!grasp(transfer, true, &part))
         return UPLOADS_E_FENCED;
     int r = part ? commit(transfer, claims, &part, ret_stored) : UPLOADS_E_SPOILED;
-    let_go(transfer, part);
+    lock(transfer->uploads);
+    transfer->upload->part = part;
+    transfer->upload->begun = r != 0;
+    done_with_part(transfer->uploads, transfer->upload);
+    unlock(transfer->uploads);
     return r;
 }
 
@@ -465,7 +472,7 @@ int uploads_status(Uploads *uploads, const char *client, const char *id, UploadS
         upload->users++;
         while (upload->committing)
             (void)pthread_cond_wait(&uploads->changed, &uploads->lock);
-        incomplete = upload->part != NULL && !upload->deleted;
+        incomplete = upload->begun && !upload->deleted;
         status.deleted = upload->deleted;
         status.offset = upload->durable_offset;
         status.has_length = upload->has_length;
@@ -473,17 +480,15 @@ int uploads_status(Uploads *uploads, const char *client, const char *id, UploadS
         release(uploads, upload);
     }
     unlock(uploads);
-    if (!incomplete) {
-        Stored *stored CLEANUP(free_ptr) = malloc(sizeof(*stored));
-        int r = stored ? archive_find(uploads->archive, client, id, stored) : -ENOMEM;
-        if (r < 0)
-            return r;
-        if (r == ARCHIVE_E_ABSENT && !status.deleted)
-            return UPLOADS_E_ABSENT;
-        if (r == 0) {
-            status = (UploadStatusNow){.complete = true, .offset = stored->receipt.size_bytes};
-            memcpy(status.sha256, stored->receipt.sha256, SHA256_SIZE);
-        }
+    Stored *stored CLEANUP(free_ptr) = malloc(sizeof(*stored));
+    int r = stored ? archive_find(uploads->archive, client, id, stored) : -ENOMEM;
+    if (r < 0)
+        return r;
+    if (r == 0) {
+        status = (UploadStatusNow){.complete = true, .offset = stored->receipt.size_bytes};
+        memcpy(status.sha256, stored->receipt.sha256, SHA256_SIZE);
+    } else if (!incomplete && !status.deleted) {
+        return UPLOADS_E_ABSENT;
     }
     *ret_status = status;
     return 0;
@@ -509,17 +514,17 @@ int uploads_delete(Uploads *uploads, const char *client, const char *id)
         upload->users++;
         if (fence(uploads, upload) > 0) {
             part = TAKE_PTR(upload->part);
-            upload->deleted = part != NULL;
-            r = part ? 0 : UPLOADS_E_ABSENT;
+            r = upload->begun ? 0 : UPLOADS_E_ABSENT;
+            upload->deleted = upload->begun;
+            upload->begun = false;
         }
         release(uploads, upload);
+    } else {
+        r = UPLOADS_E_ABSENT;
     }
     unlock(uploads);
-    if (part) {
-        (void)part_remove(part);
-        return 0;
-    }
-    if (upload && r == UPLOADS_E_FENCED)
+    (void)part_remove(part);
+    if (r != UPLOADS_E_ABSENT)
         return r;
     r = check_incomplete(uploads, client, id);
     return r == 0 ? UPLOADS_E_ABSENT : r;
@@ -532,7 +537,7 @@ bool uploads_cancel(Uploads *uploads, const char *client, const char *id)
 
     lock(uploads);
     Upload *upload = find(uploads, client, id);
-    if (upload && !upload->committing && (upload->holder || upload->part)) {
+    if (upload && !upload->committing && upload->begun) {
         found = true;
         upload->generation++;
         upload->deleted = true;
