@@ -10,7 +10,6 @@ import ssl
 import subprocess
 import threading
 import time
-import urllib.parse
 from pathlib import Path
 
 import pytest
@@ -40,6 +39,7 @@ class Glass:
         self.break_after = []  # bytes after which each of the next content answers breaks off
         self.ranges = True
         self.hangs_s = 0
+        self.stalls = False  # in the middle of the content
         self.name = "/srv/data/file.bin"
 
     def row(self):
@@ -133,6 +133,9 @@ def handler_of(glass, server_name, addresses):
             if glass.break_after:
                 piece = piece[:glass.break_after.pop(0)]
                 self.close_connection = True
+            if glass.stalls:
+                self.wfile.write(piece[:1_000_000])
+                time.sleep(10)
             self.wfile.write(piece)
 
     return Handler
@@ -330,6 +333,24 @@ def test_interrupt_says_that_the_request_goes_on(glass):
     _, errors = process.communicate(timeout=5)
     assert process.returncode == 130
     assert b"the request goes on" in errors and b"beckon cancel r1" in errors
+
+
+def test_interrupted_fetch_leaves_nothing_behind(glass):
+    glass.stalls = True
+    process = subprocess.Popen([find_beckon(), "get", "dev1", "/x", "-o", "y"], env=glass.environment, cwd=glass.folder,
+                               stderr=subprocess.PIPE)
+    while not os.listdir(glass.folder):
+        time.sleep(BEAT)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=5)
+    assert process.returncode == 130 and b"interrupted" in errors
+    assert os.listdir(glass.folder) == []
+
+
+def test_reader_that_goes_away_is_a_failure(glass):
+    done = subprocess.run(["bash", "-c", '"$0" get dev1 /x -o - | head -c 1 >/dev/null; exit ${PIPESTATUS[0]}', find_beckon()],
+                          env=glass.environment, capture_output=True, timeout=20)
+    assert done.returncode == 1 and b"Broken pipe" in done.stderr
 
 
 def test_json_is_the_servers(glass):
