@@ -1,0 +1,139 @@
+#include "receiver_fixture.h"
+
+#include "receiver/courier.h"
+
+#include <errno.h>
+
+typedef struct Broker {
+    int answer; /* of publish */
+    unsigned count;
+    uint64_t tags[512];
+    char topic[256];
+} Broker;
+
+static int publish(void *link, const char *topic, const void *payload, size_t size, uint64_t tag)
+{
+    Broker *broker = link;
+
+    assert_true(size > 0 && ((const char *)payload)[0] == '{');
+    if (broker->answer == 0) {
+        assert_true(broker->count < 512);
+        broker->tags[broker->count++] = tag;
+        (void)snprintf(broker->topic, sizeof(broker->topic), "%s", topic);
+    }
+    return broker->answer;
+}
+
+static void post(Fixture *fixture, const char *id)
+{
+    assert_int_equal(outbox_prepare(fixture->outbox, "r1", id, "{}"), 0);
+    assert_int_equal(outbox_release(fixture->outbox, "r1", id), 0);
+}
+
+static void a_receipt_is_published_once_and_removed_when_acknowledged(void **state)
+{
+    Fixture *fixture = *state;
+    Broker broker = {0};
+    Courier *courier = NULL;
+
+    assert_int_equal(courier_new(fixture->outbox, publish, &broker, &courier), 0);
+    post(fixture, "a");
+    courier_pump(courier);
+    assert_int_equal(broker.count, 0); /* no broker yet */
+    courier_connected(courier);
+    courier_pump(courier);
+    assert_int_equal(broker.count, 1);
+    assert_string_equal(broker.topic, "beckon/v1/r1/receipt/a");
+    assert_true(exists(fixture, ".outbox/r1.a.receipt"));
+    courier_published(courier, broker.tags[0] + 7);
+    assert_true(exists(fixture, ".outbox/r1.a.receipt"));
+    courier_published(courier, broker.tags[0]);
+    assert_false(exists(fixture, ".outbox/r1.a.receipt"));
+    (void)courier_free(courier);
+}
+
+static void a_pending_commit_is_not_published(void **state)
+{
+    Fixture *fixture = *state;
+    Broker broker = {0};
+    Courier *courier = NULL;
+
+    assert_int_equal(courier_new(fixture->outbox, publish, &broker, &courier), 0);
+    assert_int_equal(outbox_prepare(fixture->outbox, "r1", "a", "{}"), 0);
+    courier_connected(courier);
+    assert_int_equal(broker.count, 0);
+    (void)courier_free(courier);
+}
+
+static void after_a_lost_connection_the_receipt_is_published_again(void **state)
+{
+    Fixture *fixture = *state;
+    Broker broker = {0};
+    Courier *courier = NULL;
+
+    assert_int_equal(courier_new(fixture->outbox, publish, &broker, &courier), 0);
+    post(fixture, "a");
+    courier_connected(courier);
+    courier_disconnected(courier);
+    courier_connected(courier);
+    assert_int_equal(broker.count, 2);
+    courier_published(courier, broker.tags[0]); /* of the connection before: means nothing any more */
+    assert_true(exists(fixture, ".outbox/r1.a.receipt"));
+    courier_published(courier, broker.tags[1]);
+    assert_false(exists(fixture, ".outbox/r1.a.receipt"));
+    (void)courier_free(courier);
+}
+
+static void a_full_queue_is_tried_again_later(void **state)
+{
+    Fixture *fixture = *state;
+    Broker broker = {.answer = -ENOBUFS};
+    Courier *courier = NULL;
+
+    assert_int_equal(courier_new(fixture->outbox, publish, &broker, &courier), 0);
+    post(fixture, "a");
+    courier_connected(courier);
+    broker.answer = 0;
+    courier_pump(courier);
+    assert_int_equal(broker.count, 1);
+    (void)courier_free(courier);
+}
+
+static void a_long_outbox_goes_out_in_windows(void **state)
+{
+    Fixture *fixture = *state;
+    const unsigned total = COURIER_WINDOW * 2 + 50;
+    Broker broker = {0};
+    Courier *courier = NULL;
+    char id[16];
+    OutboxKey key;
+
+    assert_int_equal(courier_new(fixture->outbox, publish, &broker, &courier), 0);
+    for (unsigned i = 0; i < total; i++) {
+        (void)snprintf(id, sizeof(id), "u%u", i);
+        write_file(fixture, "entry", "{}");
+        char name[64];
+        (void)snprintf(name, sizeof(name), ".outbox/r1.%s.receipt", id);
+        assert_int_equal(renameat(fixture->root_fd, "entry", fixture->root_fd, name), 0);
+    }
+    courier_connected(courier);
+    assert_int_equal(broker.count, COURIER_WINDOW);
+    for (unsigned i = 0; i < broker.count; i++)
+        courier_published(courier, broker.tags[i]);
+    assert_int_equal(broker.count, total);
+    assert_int_equal(outbox_list(fixture->outbox, OUTBOX_RECEIPT, NULL, NULL, &key, 1), 0);
+    (void)courier_free(courier);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_STORE(a_receipt_is_published_once_and_removed_when_acknowledged),
+        WITH_STORE(a_pending_commit_is_not_published),
+        WITH_STORE(after_a_lost_connection_the_receipt_is_published_again),
+        WITH_STORE(a_full_queue_is_tried_again_later),
+        WITH_STORE(a_long_outbox_goes_out_in_windows),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
