@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define RECEIPT_WAIT_MS 3000 /* the receiver sends a receipt by itself, at once */
-#define RECEIPT_WAIT_MAX_MS (5 * 60 * 1000)
+#define RECEIPT_WAIT_MAX_MS ((uint64_t)5 * 60 * 1000)
 #define DOUBLINGS_MAX                                                                                        \
     6 /* of the silence: five minutes become five hours, for the broker queues what we repeat */
 

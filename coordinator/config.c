@@ -12,8 +12,8 @@
 #define HTTP_IDLE_S 60
 
 #define MEMBER(member) .offset = offsetof(CoordinatorConfig, member)
-#define MINUTE_MS 60000
-#define DAY_MS (1440 * (uint64_t)MINUTE_MS)
+#define MINUTE_MS ((uint64_t)60000)
+#define DAY_MS (1440 * MINUTE_MS)
 
 const ConfigKey coordinator_config_keys[] = {
     {"coordinator", "database", CONFIG_FOLDER, MEMBER(database), .required = true},
@@ -163,9 +163,9 @@ static int check_backoff(const CoordinatorConfig *config)
     return 1;
 }
 
-int coordinator_config_check(void *userdata)
+int coordinator_config_check(void *target)
 {
-    CoordinatorConfig *config = userdata;
+    CoordinatorConfig *config = target;
     return check_database(config) + check_address(config) + check_receiver_url(config) + check_token(config) +
            check_keys(config) + check_credentials(config) + check_backoff(config);
 }

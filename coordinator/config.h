@@ -32,7 +32,7 @@ extern const size_t coordinator_config_key_count;
 
 /* Rules between keys, and whether keys, certificates and the token load: Program's check. Returns the number
  * of mistakes. */
-int coordinator_config_check(void *config);
+int coordinator_config_check(void *target);
 
 /* The HTTP server's part of it. */
 HttpServerConfig coordinator_http_config(const CoordinatorConfig *config);

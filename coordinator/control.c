@@ -19,8 +19,7 @@ static void unlock(pthread_mutex_t **mutex)
     pthread_mutex_t *locked_ CLEANUP(unlock) = &(control)->mutex;                                            \
     (void)pthread_mutex_lock(locked_)
 
-/* --- what is in memory
- * ------------------------------------------------------------------------------------------ */
+/* --- what is in memory --- */
 
 static int compare_known(const void *item, const void *key)
 {
@@ -100,9 +99,7 @@ void control_overlay_progress(Control *control, Request *request)
     request->size_bytes = open->size_bytes;
 }
 
-/* --- life
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- life --- */
 
 static int load_client(void *userdata, const Client *client)
 {
@@ -122,7 +119,8 @@ static int load_client(void *userdata, const Client *client)
 
 static int load_request(void *userdata, const Request *request)
 {
-    return add_open(userdata, request);
+    int r = add_open(userdata, request);
+    return r == -ENOBUFS ? 0 : r; /* it is followed after a later start; better than not to start at all */
 }
 
 int control_new(const ControlConfig *config, Control **ret_control)
@@ -161,8 +159,7 @@ Control *control_free(Control *control)
     return NULL;
 }
 
-/* --- changes
- * ------------------------------------------------------------------------------------------------------ */
+/* --- changes --- */
 
 static void stamp(Control *control, Request *request, UploadState next)
 {
@@ -224,8 +221,7 @@ int control_change(Control *control, Request *request, RequestEvent event, const
     return 0;
 }
 
-/* --- from the broker and the clock
- * ---------------------------------------------------------------------------------- */
+/* --- from the broker and the clock --- */
 
 void control_on_connection(Control *control, bool connected)
 {
@@ -329,7 +325,8 @@ void control_on_message(Control *control, const char *topic_text, const void *pa
     }
 }
 
-#define RETRY_MS 60000 /* after a failed write */
+#define RETRY_MS 60000      /* after a failed write */
+#define EXPIRES_PER_TICK 50 /* each is an fsync, while REST waits for the mutex */
 
 /* Not final after its whole life. A receipt that comes late still completes it, so one is asked for. */
 static void expire(Control *control, Open *open)
@@ -357,20 +354,20 @@ void control_tick(Control *control)
     LOCKED(control);
     int64_t now_ms = control->config.unix_ms();
     bool room = control->connected;
+    unsigned expired = 0;
     for (size_t i = 0; i < control->open.count;) {
         Open *open = control->open.items[i];
         size_t before = control->open.count;
-        if (now_ms >= open->expires_ms)
+        if (now_ms < open->expires_ms)
+            room = room && command_tick(control, open);
+        else if (expired++ < EXPIRES_PER_TICK)
             expire(control, open);
-        else if (room)
-            room = command_tick(control, open);
         if (control->open.count == before)
             i++;
     }
 }
 
-/* --- from REST
- * ------------------------------------------------------------------------------------------------------ */
+/* --- from REST --- */
 
 static int store_problem(Problem *problem, int error)
 {

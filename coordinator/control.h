@@ -43,8 +43,7 @@ typedef struct ControlConfig {
 int control_new(const ControlConfig *config, Control **ret_control) MUST_CHECK;
 Control *control_free(Control *control); /* returns NULL */
 
-/* --- from the broker; one thread
- * ------------------------------------------------------------------------------------- */
+/* --- from the broker; one thread --- */
 
 void control_on_connection(Control *control, bool connected);
 

@@ -78,7 +78,7 @@ bool command_tick(Control *control, Open *open);
 /* --- follow.c --- */
 
 void follow_status(Control *control, const char *client, const char *id, const UploadStatus *status);
-void follow_presence(Control *control, const char *client, const Presence *presence, bool retained);
+void follow_presence(Control *control, const char *id, const Presence *presence, bool retained);
 void follow_receipt(Control *control, const Receipt *receipt, const char *stored);
 
 /* Whether the file at received (an absolute path, from a receipt) is the one that was asked for. */

@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/mqtt_link.h"
+#include "common/text.h"
 #include "coordinator/rest.h"
 #include "protocol/topic.h"
 
@@ -29,8 +30,7 @@ typedef struct Coordinator {
     MqttEvent event; /* too large for the stack */
 } Coordinator;
 
-/* --- broker
- * ------------------------------------------------------------------------------------------------------- */
+/* --- broker --- */
 
 static int publish(void *userdata, const char *topic, const void *payload, size_t size)
 {
@@ -97,9 +97,7 @@ static int start_link(Coordinator *coordinator, const CoordinatorConfig *config)
                        &source);
 }
 
-/* --- clock
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- clock --- */
 
 static void on_tick(void *userdata)
 {
@@ -116,19 +114,14 @@ static int start_clock(Coordinator *coordinator)
     return r;
 }
 
-/* --- state
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- state --- */
 
 static int make_folder_of(const char *path)
 {
-    char *folder CLEANUP(free_ptr) = strdup(path);
+    const char *slash = strrchr(path, '/'); /* there is one: the path is absolute */
+    char *folder CLEANUP(free_ptr) = text_format("%.*s/", slash ? (int)(slash - path) : 0, path);
     if (!folder)
         return -ENOMEM;
-    char *slash = strrchr(folder, '/');
-    if (!slash || slash == folder)
-        return 0;
-    *slash = '\0';
     int fd CLEANUP(close_fd) = -1;
     int r = folder_open(folder, 0750, &fd);
     if (r < 0)
@@ -166,7 +159,10 @@ static int start_control(Coordinator *coordinator, const CoordinatorConfig *conf
         .monotonic_ms = clock_monotonic_ms,
         .unix_ms = clock_unix_ms,
     };
-    return control_new(&control, &coordinator->control);
+    r = control_new(&control, &coordinator->control);
+    if (r < 0)
+        log_error("can't load clients and requests: %s", strerror(-r));
+    return r;
 }
 
 static int start_rest(Coordinator *coordinator, const CoordinatorConfig *config)

@@ -6,12 +6,13 @@
 #include <errno.h>
 #include <string.h>
 
-#define HEARTBEAT_SAVE_MS (10 * 60 * 1000) /* a heartbeat is written this often, a change at once */
+#define HEARTBEAT_SAVE_MS                                                                                    \
+    ((int64_t)10 * 60 * 1000) /* a heartbeat is written this often, a change at once                         \
+                               */
 #define LABELS_TEXT_MAX 4096
 #define PRUNE_EVERY 64 /* rows followed between two looks for old ones */
 
-/* --- status
- * ------------------------------------------------------------------------------------------------------- */
+/* --- status --- */
 
 /* An agent that says how it ended need not say again how far it came. */
 static void note_progress(Open *open, RequestEvent event, const UploadStatus *status)
@@ -28,9 +29,9 @@ static void note_progress(Open *open, RequestEvent event, const UploadStatus *st
 static Request *follow_new(Control *control, const char *client, const char *id, const char *path)
 {
     size_t first = 0;
-    if (control_open_range(control, client, &first) >= OPEN_REQUESTS_PER_CLIENT_MAX) {
-        log_at(LOG_LEVEL_WARN, client, id, "not followed: this client has %d uploads that are not finished",
-               OPEN_REQUESTS_PER_CLIENT_MAX);
+    if (control_open_range(control, client, &first) >= OPEN_REQUESTS_PER_CLIENT_MAX ||
+        control->open.count >= OPEN_REQUESTS_MAX) {
+        log_at(LOG_LEVEL_WARN, client, id, "not followed: too many uploads are not finished");
         return NULL;
     }
     Request *request = calloc(1, sizeof(*request));
@@ -117,8 +118,7 @@ void follow_status(Control *control, const char *client, const char *id, const U
         change_by_status(control, request, event, status);
 }
 
-/* --- receipt
- * ------------------------------------------------------------------------------------------------------ */
+/* --- receipt --- */
 
 /* Writes path without doubled slashes and "." components: the same file, said shortest. */
 static void tidy(const char *path, char out[static FILE_PATH_MAX + 1])
@@ -127,9 +127,9 @@ static void tidy(const char *path, char out[static FILE_PATH_MAX + 1])
     size_t length = 0;
     while (*path) {
         bool at_start = length == 0 || out[length - 1] == '/'; /* of a component */
-        if (at_start && path[0] == '.' && (path[1] == '/' || path[1] == '\0'))
-            path++;
-        else if (at_start && *path == '/' && (relative || length > 0))
+        bool is_dot = path[0] == '.' && (path[1] == '/' || path[1] == '\0');
+        bool is_double = path[0] == '/' && (relative || length > 0);
+        if (at_start && (is_dot || is_double))
             path++;
         else
             out[length++] = *path++;
@@ -204,8 +204,7 @@ void follow_receipt(Control *control, const Receipt *receipt, const char *stored
     }
 }
 
-/* --- presence
- * ------------------------------------------------------------------------------------------------------- */
+/* --- presence --- */
 
 static Known *add_known(Control *control, const char *id)
 {

@@ -10,8 +10,7 @@
 #define BODY_DROP ((size_t)1024 * 1024) /* of a body that is too long, before the connection is dropped */
 #define PROBLEM_TYPE "application/problem+json"
 
-/* --- answers
- * ------------------------------------------------------------------------------------------------------ */
+/* --- answers --- */
 
 static void answer_text(Call *call, unsigned status, const char *type, const char *text, const char *name,
                         const char *value)
@@ -92,8 +91,7 @@ void call_refuse_with(Call *call, unsigned status, const Problem *problem, const
     answer_text(call, status, PROBLEM_TYPE, longer, NULL, NULL);
 }
 
-/* --- finding the call
- * ----------------------------------------------------------------------------------------------- */
+/* --- finding the call --- */
 
 /* Whether path is the route's, and what stands for its "*". */
 static bool path_matches(const char *route, const char *path, char id[static UPLOAD_ID_SIZE])
@@ -162,8 +160,7 @@ static bool is_allowed(Call *call)
     return false;
 }
 
-/* --- bodies
- * ------------------------------------------------------------------------------------------------------- */
+/* --- bodies --- */
 
 /* The state of a request whose body is read before its call is made. */
 typedef struct Body {

@@ -24,8 +24,7 @@ static bool add(cJSON *object, const char *name, cJSON *item)
     return false;
 }
 
-/* --- health
- * ------------------------------------------------------------------------------------------------------- */
+/* --- health --- */
 
 static void answer_health(Call *call, unsigned status, const char *word)
 {
@@ -51,8 +50,7 @@ static void get_ready(Call *call)
     answer_health(call, connected ? 200 : 503, connected ? "ok" : "not connected to the broker");
 }
 
-/* --- clients
- * ------------------------------------------------------------------------------------------------------ */
+/* --- clients --- */
 
 static int append_client(void *userdata, const Client *client)
 {
@@ -103,9 +101,7 @@ static void get_client(Call *call)
     call_answer(call, 200, cJSON_DetachItemFromArray(found, 0));
 }
 
-/* --- asking
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- asking --- */
 
 static int bad_member(Problem *problem, const char *name, const char *expected)
 {
@@ -160,20 +156,26 @@ static void answer_created(Call *call, const Request *request)
     call_answer_with(call, 202, whole ? TAKE_PTR(object) : NULL, "Location", location);
 }
 
+/* 0 after an answer, or -1 and a problem. */
+static int create(Call *call, const NewRequest *wanted, Problem *problem)
+{
+    Request *request CLEANUP(free_ptr) = malloc(sizeof(*request));
+    if (!request)
+        return problem_set(problem, ERROR_UNAVAILABLE, "NO_MEMORY", "The coordinator is out of memory.");
+    if (control_create(call->rest->control, wanted, request, problem) < 0)
+        return -1;
+    answer_created(call, request);
+    return 0;
+}
+
 static void post_download(Call *call)
 {
     Problem problem;
     NewRequest wanted = {.idempotency_key = http_request_header(call->request, "Idempotency-Key")};
     cJSON *object CLEANUP(json_delete) = json_parse_object(call->body, call->body_size, call->body_size);
-    Request *request CLEANUP(free_ptr) = malloc(sizeof(*request));
-    if (!request) {
-        http_request_abort(call->request);
+    if (read_wanted(object, &wanted, &problem) == 0 && create(call, &wanted, &problem) == 0)
         return;
-    }
-    if (read_wanted(object, &wanted, &problem) == 0 &&
-        control_create(call->rest->control, &wanted, request, &problem) == 0)
-        answer_created(call, request);
-    else if (strcmp(problem.reason, "UNKNOWN_CLIENT") == 0)
+    if (strcmp(problem.reason, "UNKNOWN_CLIENT") == 0)
         refuse_unknown_client(call, &problem);
     else if (strcmp(problem.reason, "IDEMPOTENCY_KEY_REUSED") == 0)
         call_refuse(call, 422, &problem); /* draft-ietf-httpapi-idempotency-key-header section 2.7 */
@@ -181,8 +183,7 @@ static void post_download(Call *call)
         call_refuse(call, 0, &problem);
 }
 
-/* --- one request
- * ---------------------------------------------------------------------------------------------------- */
+/* --- one request --- */
 
 /* NULL after an answer. The caller frees. */
 static Request *find(Call *call, int (*verb)(Control *, const char *, const char *, Request *, Problem *))
@@ -278,8 +279,7 @@ static void get_content(Call *call)
     http_respond(call->request, response);
 }
 
-/* --- many requests
- * -------------------------------------------------------------------------------------------------- */
+/* --- many requests --- */
 
 typedef struct Page {
     RequestFilter filter;

@@ -41,7 +41,7 @@ int secret_load(const char *path, Secret *ret_secret)
 
 bool secret_matches(const Secret *secret, const char *shown)
 {
-    uint8_t digest[SHA256_SIZE];
+    uint8_t digest[SHA256_SIZE] = {0};
     if (digest_of(shown, strlen(shown), digest) < 0)
         return false;
     unsigned difference = 0;

@@ -45,8 +45,7 @@ static int execute(Store *store, const char *sql, const char *what)
     return sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : fail(store, what);
 }
 
-/* --- transactions and statements
- * ------------------------------------------------------------------------------- */
+/* --- transactions and statements --- */
 
 static int begin(Store *store)
 {
@@ -99,8 +98,7 @@ static void read_text(sqlite3_stmt *statement, int column, char *out, size_t siz
     (void)snprintf(out, size, "%s", text ? text : "");
 }
 
-/* --- opening
- * --------------------------------------------------------------------------------------------------- */
+/* --- opening --- */
 
 /* A lock file of its own: closing any other descriptor of the database would drop SQLite's own locks. */
 static int lock(const char *path, int *ret_fd)
@@ -213,8 +211,7 @@ Store *store_close(Store *store)
     return NULL;
 }
 
-/* --- clients
- * --------------------------------------------------------------------------------------------------- */
+/* --- clients --- */
 
 int store_put_client(Store *store, const Client *client)
 {
@@ -263,8 +260,7 @@ int store_each_client(Store *store, int (*each)(void *userdata, const Client *cl
     return step == SQLITE_DONE ? 0 : fail(store, "read the clients");
 }
 
-/* --- requests: rows to structs and back
- * ------------------------------------------------------------------------ */
+/* --- requests: rows to structs and back --- */
 
 #define REQUEST_COLUMNS                                                                                      \
     "seq, client, id, origin, state, cancel_asked, path, receiver, max_size, rate, size, sent, sha256, "     \
@@ -348,8 +344,7 @@ static int read_request(sqlite3_stmt *statement, Request *out)
     return 0;
 }
 
-/* --- requests: changes
- * ----------------------------------------------------------------------------------------- */
+/* --- requests: changes --- */
 
 static int add_event(Store *store, const Request *request, const char *event)
 {
@@ -455,8 +450,7 @@ void store_prune_followed(Store *store, const char *client, size_t keep, size_t 
         (void)fail(store, "forget old requests");
 }
 
-/* --- requests: look-ups
- * ---------------------------------------------------------------------------------------- */
+/* --- requests: look-ups --- */
 
 /* Reads at most max rows. */
 static int read_requests(Store *store, sqlite3_stmt *statement, Request *rows, size_t max, size_t *ret_count)

@@ -11,8 +11,7 @@
     "{\"state\":\"rejected\",\"error\":{\"code\":\"permission_denied\",\"reason\":\"PATH_NOT_ALLOWED\"}}"
 #define CANCELLED "{\"state\":\"cancelled\"}"
 
-/* --- completion
- * --------------------------------------------------------------------------------------------------- */
+/* --- completion --- */
 
 static void done_waits_for_the_receipt(void **state)
 {
@@ -141,8 +140,7 @@ static void an_upload_that_nobody_asked_for_here_is_followed(void **state)
     expect_state(fixture, NULL, "t3", UPLOAD_REJECTED);
 }
 
-/* --- what is said again
- * ------------------------------------------------------------------------------------------- */
+/* --- what is said again --- */
 
 static void a_lost_receipt_is_asked_for_again_and_ever_more_seldom(void **state)
 {
@@ -260,9 +258,7 @@ static void a_command_of_others_is_never_repeated(void **state)
     assert_int_equal(commands(fixture, "receipt", "t1"), 1); /* but its receipt may have been lost */
 }
 
-/* --- ends
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- ends --- */
 
 static void what_is_not_done_in_time_expires_and_may_still_complete(void **state)
 {
@@ -281,6 +277,26 @@ static void what_is_not_done_in_time_expires_and_may_still_complete(void **state
     assert_int_equal(fixture->count, 1);
     say_receipt(fixture, fixture->key, "dev1", "dev1", request.id, "/srv/x");
     expect_state(fixture, NULL, request.id, UPLOAD_COMPLETED);
+}
+
+static void a_thousand_requests_do_not_expire_at_once(void **state)
+{
+    Fixture *fixture = *state;
+    size_t left = 0;
+    RequestFilter filter = {.state = &(UploadState){UPLOAD_QUEUED}};
+    Request *rows = calloc(120, sizeof(*rows));
+    Problem problem;
+    come_online(fixture, "dev1");
+    fixture->refuse = -ENOBUFS;
+    for (int i = 0; i < 120; i++)
+        (void)ask(fixture, "dev1", "/srv/x");
+    now_ms += EXPIRES_MS;
+    for (size_t ticks = 1; ticks <= 3; ticks++) {
+        pass(fixture, 1);
+        assert_int_equal(control_list(fixture->control, &filter, rows, 120, &left, &problem), 0);
+        assert_int_equal(left, ticks < 3 ? 120 - 50 * ticks : 0);
+    }
+    free(rows);
 }
 
 static void a_cancel_is_asked_and_the_agent_decides(void **state)
@@ -321,8 +337,7 @@ static void an_agents_word_does_not_leave_a_final_state(void **state)
     assert_int_equal(request.problem.code, ERROR_NOT_FOUND);
 }
 
-/* --- bounds and strangers
- * ------------------------------------------------------------------------------------------- */
+/* --- bounds and strangers --- */
 
 static void progress_is_not_worth_a_write(void **state)
 {
@@ -423,8 +438,7 @@ static void a_key_makes_one_request(void **state)
     assert_string_equal(problem.reason, "IDEMPOTENCY_KEY_REUSED");
 }
 
-/* --- presence
- * ------------------------------------------------------------------------------------------------------- */
+/* --- presence --- */
 
 static int copy_client(void *userdata, const Client *client)
 {
@@ -495,6 +509,7 @@ int main(void)
         TEST(a_restart_loses_nothing),
         TEST(a_command_of_others_is_never_repeated),
         TEST(what_is_not_done_in_time_expires_and_may_still_complete),
+        TEST(a_thousand_requests_do_not_expire_at_once),
         TEST(a_cancel_is_asked_and_the_agent_decides),
         TEST(an_agents_word_does_not_leave_a_final_state),
         TEST(progress_is_not_worth_a_write),

@@ -186,8 +186,7 @@ static void expect_problem(Api *api, long status, const char *code, const char *
     assert_int_equal(cJSON_GetNumberValue(cJSON_GetObjectItem(api->answer.json, "status")), status);
 }
 
-/* --- tests
- * -------------------------------------------------------------------------------------------------------- */
+/* --- tests --- */
 
 static void health_needs_no_token_and_the_rest_does(void **state)
 {
