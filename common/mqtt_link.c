@@ -438,7 +438,8 @@ static void run_session(MqttLink *link)
         connect_to_broker(link);
     int64_t deadline = clock_monotonic_ms() + CONNACK_TIMEOUT_MS;
     while (link->state != SESSION_FAILED && !stopping(link)) {
-        serve_once(link, 500);
+        /* Up, only the keepalive needs waking up for: a device may run on a battery. */
+        serve_once(link, link->state == SESSION_UP ? (int)(link->config.keepalive_ms / 8) : 500);
         if (link->state < SESSION_UP && clock_monotonic_ms() > deadline)
             fail(link, "the broker does not answer", NULL);
     }
