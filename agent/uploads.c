@@ -167,6 +167,14 @@ static void on_ended(void *userdata, const UploadLine *result)
     schedule(uploads);
 }
 
+/* The lower one: the owner's limit is not for a request to lift. 0 is none. */
+static uint64_t rate_of(const Job *job, const AgentConfig *config)
+{
+    uint64_t asked = job->rate_bytes_per_s, own = config->rate_bytes_per_s;
+
+    return asked && (!own || asked < own) ? asked : own;
+}
+
 static int start_worker(Uploads *uploads, Job *job, const char *url)
 {
     const AgentConfig *config = uploads->config;
@@ -181,7 +189,7 @@ static int start_worker(Uploads *uploads, Job *job, const char *url)
         .proxy = config->receiver_proxy,
         .size_bytes = job->size_bytes,
         .attempt = job->attempt,
-        .rate_bytes_per_s = job->rate_bytes_per_s ? job->rate_bytes_per_s : config->rate_bytes_per_s,
+        .rate_bytes_per_s = rate_of(job, config),
         .min_rate_bytes_per_s = config->min_rate_bytes_per_s,
         .stall_ms = config->stall_ms,
         .commit_timeout_ms = config->commit_timeout_ms,

@@ -44,12 +44,6 @@ def test_relative_name_with_leading_dash_follows_two_dashes(house, agent, folder
     assert_fetched(house.cli("get", "-o", folder / "out", "--", "restaurant_1", "-o"), folder / "out", b"dash")
 
 
-def test_symlink_within_the_allowed_folder_is_followed(house, agent, folder):
-    target = agent.file("target", b"target")
-    (agent.files / "link").symlink_to(target)
-    assert_fetched(house.cli("get", "restaurant_1", agent.files / "link", "-o", folder / "out"), folder / "out", b"target")
-
-
 def test_get_to_standard_output_is_the_content_and_nothing_else(house, agent):
     data = bytes(range(256)) * 100
     path = agent.file("stdout.bin", data)

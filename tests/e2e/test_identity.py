@@ -65,6 +65,7 @@ def test_agent_with_wrong_certificates_never_connects_and_says_why(shared, stran
     lines = clear_lines(agent, r"(?i)certificate|tls|ssl|alert|refused|handshake")
     assert 1 <= len(lines) <= 2, f"one clear line, not one a try: {lines}"
     assert shared.api().request("GET", f"/clients/{name}").status == 404
+    agent.stop()
 
 
 def test_agent_sends_nothing_to_a_receiver_with_a_strange_certificate(shared, strangers, pki):

@@ -26,6 +26,7 @@ def house(shared_house):
     (agent.files / "folder").mkdir()
     (agent.files / "link-to-secret").symlink_to(secret / "key")
     (agent.files / "link-to-folder").symlink_to(secret)
+    (agent.files / "link-inside").symlink_to(agent.files / "fits")
     (agent.files / "link-to-environ").symlink_to("/proc/self/environ")
     (agent.files / "link-to-itself").symlink_to(agent.files / "link-to-itself")
     os.mkfifo(agent.files / "fifo")
@@ -74,8 +75,9 @@ def test_missing_file(house):
     assert refused(house, "restaurant_1", house.agents["restaurant_1"].files / "missing")[0] == "not_found"
 
 
-def test_link_to_itself(house):
-    refused(house, "restaurant_1", house.agents["restaurant_1"].files / "link-to-itself")
+@pytest.mark.parametrize("name", ["link-inside", "link-to-itself"])
+def test_any_symbolic_link_is_refused_wherever_it_leads(house, name):
+    assert refused(house, "restaurant_1", house.agents["restaurant_1"].files / name)[1] == "PATH_NOT_ALLOWED"
 
 
 def test_file_over_the_agents_max_size(house, folder):

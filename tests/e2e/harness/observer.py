@@ -9,6 +9,17 @@ import paho.mqtt.client as mqtt
 from .waiting import PATIENCE_S, wait_until
 
 
+class Client(mqtt.Client):
+    """paho's thread dies of a TLS alert with a traceback; here it ends as it does for any lost connection."""
+
+    def loop_forever(self, *args, **options):
+        try:
+            return super().loop_forever(*args, **options)
+        except ssl.SSLError as error:
+            self.on_disconnect(self, None, error)
+            return mqtt.MQTT_ERR_CONN_LOST
+
+
 class Observer:
     """Connects with a certificate; collects (topic, payload) of everything it subscribes to."""
 
@@ -18,7 +29,7 @@ class Observer:
         self.connect_result = None
         self.disconnects = []
         self._lock = threading.Lock()
-        self._client = mqtt.Client(client_id=client_id, clean_session=True, protocol=mqtt.MQTTv311)
+        self._client = Client(client_id=client_id, clean_session=True, protocol=mqtt.MQTTv311)
         self._client.tls_set(str(ca), str(identity[0]), str(identity[1]), tls_version=ssl.PROTOCOL_TLS_CLIENT)
         self._client.on_connect = lambda client, data, flags, code: setattr(self, "connect_result", code)
         self._client.on_disconnect = lambda client, data, code: self.disconnects.append(code)
