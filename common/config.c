@@ -3,6 +3,7 @@
 #include "common/log.h"
 #include "common/text.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -115,6 +116,12 @@ static char *read_line(char *line, int size, void *userdata)
     return line;
 }
 
+static bool is_string(const ConfigKey *key)
+{
+    return key->type == CONFIG_STRING || key->type == CONFIG_FILE || key->type == CONFIG_FOLDER ||
+           key->type == CONFIG_ADDRESS;
+}
+
 static bool is_list(const ConfigKey *key)
 {
     return key->type == CONFIG_LIST || key->type == CONFIG_FILES || key->type == CONFIG_PAIRS;
@@ -151,6 +158,13 @@ static bool parse_bool(const char *text, bool *ret_value)
             return true;
         }
     return false;
+}
+
+static bool is_address(const char *text)
+{
+    struct in6_addr address;
+
+    return inet_pton(AF_INET, text, &address) == 1 || inet_pton(AF_INET6, text, &address) == 1;
 }
 
 /* NULL, or what should have been there. */
@@ -195,6 +209,9 @@ static void store(Load *load, const ConfigKey *key, unsigned line, const char *n
     case CONFIG_FOLDER:
         wanted = text[0] == '/' ? NULL : "an absolute path";
         break;
+    case CONFIG_ADDRESS:
+        wanted = is_address(text) ? NULL : "a numeric IPv4 or IPv6 address";
+        break;
     case CONFIG_STRING:
     case CONFIG_LIST:
     case CONFIG_PAIRS:
@@ -209,7 +226,7 @@ static void store(Load *load, const ConfigKey *key, unsigned line, const char *n
         stored = list_append(target, text_format("%s=%s", name, text));
     } else if (is_list(key)) {
         stored = list_append(target, strdup(text));
-    } else if (key->type == CONFIG_STRING || key->type == CONFIG_FILE || key->type == CONFIG_FOLDER) {
+    } else if (is_string(key)) {
         free(*(char **)target);
         *(char **)target = strdup(text);
         stored = *(char **)target != NULL;
@@ -321,8 +338,7 @@ void config_free(const ConfigKey *keys, size_t key_count, void *target)
         void *member = (char *)target + keys[i].offset;
         if (is_list(&keys[i])) {
             list_free(member);
-        } else if (keys[i].type == CONFIG_STRING || keys[i].type == CONFIG_FILE ||
-                   keys[i].type == CONFIG_FOLDER) {
+        } else if (is_string(&keys[i])) {
             free(*(char **)member);
             *(char **)member = NULL;
         }

@@ -17,6 +17,7 @@ typedef enum ConfigType {
     CONFIG_STRING,   /* char * */
     CONFIG_FILE,     /* char *: a file that must be readable when the config is loaded */
     CONFIG_FOLDER,   /* char *: an absolute path; need not exist */
+    CONFIG_ADDRESS,  /* char *: a numeric IPv4 or IPv6 address */
     CONFIG_SIZE,     /* uint64_t bytes, "64K" */
     CONFIG_DURATION, /* uint64_t milliseconds, "30s" */
     CONFIG_NUMBER,   /* uint64_t */

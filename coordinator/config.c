@@ -4,7 +4,6 @@
 #include "coordinator/secret.h"
 #include "protocol/token.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -17,7 +16,7 @@
 
 const ConfigKey coordinator_config_keys[] = {
     {"coordinator", "database", CONFIG_FOLDER, MEMBER(database), .required = true},
-    {"coordinator", "address", CONFIG_STRING, MEMBER(address), .fallback = "127.0.0.1"},
+    {"coordinator", "address", CONFIG_ADDRESS, MEMBER(address), .fallback = "127.0.0.1"},
     {"coordinator", "port", CONFIG_NUMBER, MEMBER(port), .fallback = "8080", .min = 1, .max = 65535},
     {"coordinator", "connections", CONFIG_NUMBER, MEMBER(connections), .fallback = "256", .min = 4,
      .max = 10000},
@@ -70,17 +69,6 @@ static int check_database(const CoordinatorConfig *config)
         return 0;
     config_mistake("coordinator", "database", "[coordinator] database: '%s' is a folder; name a file in it",
                    path);
-    return 1;
-}
-
-static int check_address(const CoordinatorConfig *config)
-{
-    struct in6_addr address;
-    if (inet_pton(AF_INET, config->address, &address) == 1 ||
-        inet_pton(AF_INET6, config->address, &address) == 1)
-        return 0;
-    config_mistake("coordinator", "address",
-                   "[coordinator] address: '%s' is not a numeric IPv4 or IPv6 address", config->address);
     return 1;
 }
 
@@ -166,6 +154,6 @@ static int check_backoff(const CoordinatorConfig *config)
 int coordinator_config_check(void *target)
 {
     CoordinatorConfig *config = target;
-    return check_database(config) + check_address(config) + check_receiver_url(config) + check_token(config) +
-           check_keys(config) + check_credentials(config) + check_backoff(config);
+    return check_database(config) + check_receiver_url(config) + check_token(config) + check_keys(config) +
+           check_credentials(config) + check_backoff(config);
 }

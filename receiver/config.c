@@ -1,5 +1,6 @@
 #include "receiver/config.h"
 
+#include "common/credentials.h"
 #include "protocol/ident.h"
 #include "protocol/token.h"
 
@@ -16,7 +17,7 @@
 const ConfigKey receiver_config_keys[] = {
     KEY("receiver", "name", CONFIG_STRING, name, .fallback = "receiver"),
     KEY("receiver", "store", CONFIG_FOLDER, store, REQUIRED),
-    KEY("receiver", "address", CONFIG_STRING, address, .fallback = "0.0.0.0"),
+    KEY("receiver", "address", CONFIG_ADDRESS, address, .fallback = "0.0.0.0"),
     KEY("receiver", "port", CONFIG_NUMBER, port, .fallback = "8443", .min = 1, .max = 65535),
     KEY("receiver", "cert", CONFIG_FILE, cert, REQUIRED),
     KEY("receiver", "key", CONFIG_FILE, key, REQUIRED),
@@ -75,18 +76,37 @@ static int check_token_keys(const ReceiverConfig *config)
     int mistakes = 0;
 
     if (config->signing_key && signing_key_load(config->signing_key, &signing_key) < 0) {
-        config_mistake("receiver", "signing_key", "%s: not an Ed25519 private key in PEM",
+        config_mistake("receiver", "signing_key",
+                       "[receiver] signing_key: %s is not an Ed25519 private key in PEM",
                        config->signing_key);
         mistakes++;
     }
     if (key_ring_load(config->coordinator_keys.items, config->coordinator_keys.count, &ring, &bad) < 0) {
-        config_mistake("receiver", "coordinator_key", "%s: not an Ed25519 public key in PEM",
-                       bad ? bad : "?");
+        config_mistake("receiver", "coordinator_key",
+                       "[receiver] coordinator_key: %s is not an Ed25519 public key in PEM",
+                       bad ? bad : "a file");
         mistakes++;
     }
     (void)signing_key_free(signing_key);
     (void)key_ring_free(ring);
     return mistakes;
+}
+
+static int check_credentials(const ReceiverConfig *config)
+{
+    int mistakes = credentials_check_pair("receiver", config->cert, config->key);
+    mistakes += credentials_check_authorities("receiver", "client_ca", config->client_ca);
+    mistakes += credentials_check_lists("receiver", "crl", config->crl);
+    mistakes += credentials_check_pair("broker", config->broker_cert, config->broker_key);
+    mistakes += credentials_check_authorities("broker", "ca", config->broker_ca);
+    if (mistakes > 0)
+        return mistakes;
+    const HttpServerConfig http = receiver_config_http(config);
+    if (http_server_check(&http) == 0)
+        return 0;
+    config_mistake("receiver", "cert",
+                   "[receiver] cert, key, client_ca or crl does not load; the line above says why");
+    return 1;
 }
 
 int receiver_config_check(void *userdata)
@@ -95,21 +115,14 @@ int receiver_config_check(void *userdata)
     int mistakes = check_token_keys(config);
 
     if (config->name && !client_id_is_valid(config->name)) {
-        config_mistake("receiver", "name", "\"%s\" has characters or a length that a name may not have",
+        config_mistake("receiver", "name",
+                       "[receiver] name: '%s' has characters or a length that a name may not have",
                        config->name);
         mistakes++;
     }
     if (config->backoff_max_ms < config->backoff_min_ms) {
-        config_mistake("broker", "backoff_max", "backoff_max is shorter than backoff_min");
+        config_mistake("broker", "backoff_max", "[broker] backoff_max is shorter than backoff_min");
         mistakes++;
     }
-    if (config->cert && config->key && config->client_ca) {
-        const HttpServerConfig http = receiver_config_http(config);
-        if (http_server_check(&http) < 0) {
-            config_mistake("receiver", "cert",
-                           "cert, key, client_ca or crl does not load; see the line above");
-            mistakes++;
-        }
-    }
-    return mistakes;
+    return mistakes + check_credentials(config);
 }
