@@ -109,9 +109,6 @@ static int read_length(const HttpRequest *request, Put *put, Refusal *refusal)
     }
     if (put->has_length && is_too_large(put, put->length))
         return refuse_too_large(put, refusal);
-    if (put->has_length && put->length > store_free_bytes(put->api->store))
-        return refuse(refusal, 507, ERROR_RESOURCE_EXHAUSTED, "NO_SPACE",
-                      "The receiver has no room for this file.");
     return 0;
 }
 
@@ -302,8 +299,8 @@ static void log_complete(const Put *put, const Stored *stored)
     text_hex(stored->receipt.sha256, SHA256_SIZE, sha256);
     text_bytes(stored->receipt.size_bytes, size);
     text_bytes(stored->receipt.size_bytes * 1000 / (uint64_t)(took_ms > 0 ? took_ms : 1), rate);
-    log_at(LOG_LEVEL_INFO, put->client, put->id, "complete: %s, %s, sha256 %s, in %" PRId64 ".%03d s (%s/s)",
-           stored->receipt.path, size, sha256, took_ms / 1000, (int)(took_ms % 1000), rate);
+    log_at(LOG_LEVEL_INFO, put->client, put->id, "complete: %s in %" PRId64 ".%03d s (%s/s), sha256 %s, %s",
+           size, took_ms / 1000, (int)(took_ms % 1000), rate, sha256, stored->receipt.path);
 }
 
 static int put_finish(HttpRequest *request, Put *put, Stored *stored)

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #define PART_NAME_SIZE (CLIENT_ID_SIZE + UPLOAD_ID_SIZE + 32)
 #define FLUSH_EVERY ((uint64_t)8 * 1024 * 1024) /* bytes between two hints to start writing to the disk */
@@ -123,11 +124,20 @@ void spool_sweep_asides(Spool *spool, int64_t before_unix_ms)
     each_file(spool, "aside", remove_if_old, &before_unix_ms);
 }
 
-int spool_create(Spool *spool, const char *client, const char *id, Part **ret_part)
+static bool fits(const Spool *spool, uint64_t size)
+{
+    struct statvfs info;
+
+    return fstatvfs(spool->fd, &info) < 0 || size <= (uint64_t)info.f_bavail * info.f_frsize;
+}
+
+int spool_create(Spool *spool, const char *client, const char *id, uint64_t expected_size, Part **ret_part)
 {
     char name[PART_NAME_SIZE];
-    Part *part = calloc(1, sizeof(*part));
 
+    if (!fits(spool, expected_size))
+        return SPOOL_E_FULL;
+    Part *part = calloc(1, sizeof(*part));
     if (!part)
         return -ENOMEM;
     part->fd = -1;

@@ -29,8 +29,10 @@ Spool *spool_free(Spool *spool); /* returns NULL; the parts must be gone before 
 /* Removes what was set aside before unix_ms. */
 void spool_sweep_asides(Spool *spool, int64_t before_unix_ms);
 
-/* A new, empty part. 0, SPOOL_E_FULL or a negative errno. */
-int spool_create(Spool *spool, const char *client, const char *id, Part **ret_part) MUST_CHECK;
+/* A new, empty part; expected_size: bytes that it is known to get, 0 if that is not known.
+ * 0, SPOOL_E_FULL (also if they would not fit now) or a negative errno. */
+int spool_create(Spool *spool, const char *client, const char *id, uint64_t expected_size,
+                 Part **ret_part) MUST_CHECK;
 
 /* Appends. Short writes are completed or reported: part_offset() counts exactly the bytes that are in file
  * and digest. 0, SPOOL_E_FULL, or a negative errno after which the part is only good for part_set_aside(). */

@@ -49,8 +49,7 @@ void store_forget(Store *store, const char *client, const char *id);
 /* Opens the content for reading. 0 or a negative errno. */
 int store_open(Store *store, const Stored *stored, int *ret_fd) MUST_CHECK;
 
-/* Bytes that a new file may take; UINT64_MAX if it can't be told. */
-uint64_t store_free_bytes(Store *store);
+/* Whether new files can be taken in at all. */
 bool store_is_writable(Store *store);
 
 /* Where the content lies below the store: "client/id/name". The caller frees; NULL when out of memory. */

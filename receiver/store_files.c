@@ -179,15 +179,6 @@ int store_open(Store *store, const Stored *stored, int *ret_fd)
     return 0;
 }
 
-uint64_t store_free_bytes(Store *store)
-{
-    struct statvfs info;
-
-    if (fstatvfs(store->root_fd, &info) < 0)
-        return UINT64_MAX;
-    return (uint64_t)info.f_bavail * info.f_frsize;
-}
-
 bool store_is_writable(Store *store)
 {
     struct statvfs info;
@@ -226,14 +217,16 @@ static int write_metadata(int client_fd, const Stored *stored)
     return file_replace_at(client_fd, name, text, strlen(text), METADATA_MODE);
 }
 
-/* Either of the two steps is enough for the upload not to be in the store. */
+/* Without its metadata or without its content the upload is not in the store: either step is enough. */
 static int undo(int client_fd, int id_fd, const Stored *stored, Part *part, bool moved)
 {
     char name[METADATA_NAME_SIZE];
 
     metadata_name(stored->receipt.upload, name);
     bool forgotten = unlinkat(client_fd, name, 0) == 0 || errno == ENOENT;
-    bool taken_back = !moved || part_take_back(part, id_fd, stored->name) == 0;
+    bool taken_back = moved
+                          ? part_take_back(part, id_fd, stored->name) == 0
+                          : faccessat(id_fd, stored->name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
     return forgotten || taken_back ? 0 : -EUCLEAN;
 }
 

@@ -249,7 +249,8 @@ static int prepare(Uploads *uploads, const TransferStart *start, Transfer *trans
         transfer->known = TAKE_PTR(known);
         return digest_new(&transfer->digest);
     }
-    r = spool_create(uploads->spool, start->client, start->id, ret_part);
+    r = spool_create(uploads->spool, start->client, start->id, start->has_length ? start->length : 0,
+                     ret_part);
     return r == SPOOL_E_FULL ? UPLOADS_E_FULL : r;
 }
 
@@ -416,6 +417,8 @@ int transfer_finish(Transfer *transfer, const TransferClaims *claims, Stored *re
     lock(transfer->uploads);
     transfer->upload->part = part;
     transfer->upload->begun = r != 0;
+    if (r == 0 && transfer->upload->holder == transfer)
+        transfer->upload->holder = NULL; /* its answer is on the way: a newer transfer need not cut it */
     done_with_part(transfer->uploads, transfer->upload);
     unlock(transfer->uploads);
     return r;

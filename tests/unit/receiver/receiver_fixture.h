@@ -134,7 +134,7 @@ static inline Part *part_with(Fixture *fixture, const char *client, const char *
 {
     Part *part = NULL;
 
-    assert_int_equal(spool_create(fixture->spool, client, id, &part), 0);
+    assert_int_equal(spool_create(fixture->spool, client, id, 0, &part), 0);
     assert_int_equal(part_append(part, text, strlen(text)), 0);
     return part;
 }

@@ -49,6 +49,15 @@ static void a_full_disk_keeps_the_part_and_its_offset_true(void **state)
     (void)part_close(part);
 }
 
+static void a_file_that_can_not_fit_is_refused_at_once(void **state)
+{
+    Fixture *fixture = *state;
+    Part *part = NULL;
+
+    assert_int_equal(spool_create(fixture->spool, "r1", "a", (uint64_t)1 << 60, &part), SPOOL_E_FULL);
+    assert_null(part);
+}
+
 static void parts_of_one_upload_do_not_touch_each_other(void **state)
 {
     Fixture *fixture = *state;
@@ -130,6 +139,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_STORE(a_part_holds_and_hashes_what_is_appended),
         WITH_STORE(a_full_disk_keeps_the_part_and_its_offset_true),
+        WITH_STORE(a_file_that_can_not_fit_is_refused_at_once),
         WITH_STORE(parts_of_one_upload_do_not_touch_each_other),
         WITH_STORE(a_start_removes_parts_and_leaves_asides),
         WITH_STORE(old_asides_go),
