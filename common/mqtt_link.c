@@ -3,6 +3,8 @@
 #include "common/backoff.h"
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/mqtt_channel.h"
+#include "common/mqtt_link_config.h"
 
 #include <errno.h>
 #include <mosquitto.h>
@@ -12,7 +14,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <time.h>
 
 #ifndef sigev_notify_thread_id
@@ -71,15 +72,6 @@ struct MqttLink {
     unsigned told_count;
 };
 
-/* On the socketpair: this header, the topic, the payload, in one packet. */
-typedef struct EventHeader {
-    uint64_t tag;
-    MqttEventType type;
-    bool retained;
-    uint16_t topic_size;
-    uint32_t payload_size;
-} EventHeader;
-
 static bool stopping(MqttLink *link)
 {
     pthread_mutex_lock(&link->mutex);
@@ -88,42 +80,23 @@ static bool stopping(MqttLink *link)
     return stop;
 }
 
-/* Waits while the owner is behind: the broker then waits too, and nothing is dropped between us. */
-static void send_event(MqttLink *link, EventHeader header, const char *topic, const void *payload)
+static bool gives_up(void *userdata)
 {
-    struct iovec parts[] = {{&header, sizeof(header)},
-                            {(void *)(uintptr_t)topic, header.topic_size},
-                            {(void *)(uintptr_t)payload, header.payload_size}};
-    struct msghdr message = {.msg_iov = parts, .msg_iovlen = ARRAY_SIZE(parts)};
+    return stopping(userdata);
+}
 
-    while (sendmsg(link->thread_fd, &message, MSG_NOSIGNAL) < 0 && !stopping(link)) {
-        struct pollfd room = {.fd = link->thread_fd, .events = POLLOUT};
-        if (errno != EAGAIN && errno != EINTR) {
-            log_error("an MQTT event is lost: %s", strerror(errno));
-            return;
-        }
-        (void)poll(&room, 1, 500);
-    }
+/* Waits while the owner is behind: the broker then waits too, and nothing is dropped between us. */
+static void send_event(MqttLink *link, MqttEventHeader header, const char *topic, const void *payload)
+{
+    int r = mqtt_channel_send(link->thread_fd, &header, topic, payload, gives_up, link);
+
+    if (r < 0)
+        log_error("an MQTT event is lost: %s", strerror(-r));
 }
 
 int mqtt_link_next(MqttLink *link, MqttEvent *event)
 {
-    EventHeader header;
-    char body[MQTT_TOPIC_MAX + MQTT_PAYLOAD_MAX];
-    struct iovec parts[] = {{&header, sizeof(header)}, {body, sizeof(body)}};
-    struct msghdr message = {.msg_iov = parts, .msg_iovlen = ARRAY_SIZE(parts)};
-
-    if (recvmsg(link->owner_fd, &message, 0) < (ssize_t)sizeof(header))
-        return 0;
-    event->type = header.type;
-    event->tag = header.tag;
-    event->retained = header.retained;
-    event->payload_size = header.payload_size;
-    memcpy(event->topic, body, header.topic_size);
-    event->topic[header.topic_size] = '\0';
-    memcpy(event->payload, body + header.topic_size, header.payload_size);
-    event->payload[header.payload_size] = '\0';
-    return 1;
+    return mqtt_channel_receive(link->owner_fd, event);
 }
 
 int mqtt_link_fd(const MqttLink *link)
@@ -160,7 +133,7 @@ static void fail_with(MqttLink *link, int r, int error)
 {
     const char *why = r == MOSQ_ERR_ERRNO ? strerror(error) : mosquitto_strerror(r);
 
-    if (r == MOSQ_ERR_ERRNO && error == EINTR)
+    if (r == MOSQ_ERR_KEEPALIVE || (r == MOSQ_ERR_ERRNO && error == EINTR))
         why = "no answer";
     else if (r == MOSQ_ERR_ERRNO && error == EPROTO) /* a reset overtook the alert */
         why = "TLS: the handshake was broken off; does the broker accept our certificate?";
@@ -177,7 +150,7 @@ static void set_up(MqttLink *link)
     pthread_mutex_unlock(&link->mutex);
     log_info("connected to the broker %s:%u (MQTT %s)", link->config.host, link->config.port,
              link->use_v3 ? "3.1.1" : "5");
-    send_event(link, (EventHeader){.type = MQTT_EVENT_CONNECTED}, "", "");
+    send_event(link, (MqttEventHeader){.type = MQTT_EVENT_CONNECTED}, "", "");
 }
 
 static void on_connect(struct mosquitto *mosq, void *userdata, int rc, int flags,
@@ -247,10 +220,10 @@ static void on_message(struct mosquitto *mosq, void *userdata, const struct mosq
         return;
     }
     send_event(link,
-               (EventHeader){.type = MQTT_EVENT_MESSAGE,
-                             .retained = message->retain,
-                             .topic_size = (uint16_t)topic_size,
-                             .payload_size = (uint32_t)message->payloadlen},
+               (MqttEventHeader){.type = MQTT_EVENT_MESSAGE,
+                                 .retained = message->retain,
+                                 .topic_size = (uint16_t)topic_size,
+                                 .payload_size = (uint32_t)message->payloadlen},
                message->topic, message->payload);
 }
 
@@ -265,7 +238,7 @@ static void on_publish(struct mosquitto *mosq, void *userdata, int mid)
             continue;
         *at = message->next;
         if (message->tag)
-            send_event(link, (EventHeader){.type = MQTT_EVENT_PUBLISHED, .tag = message->tag}, "", "");
+            send_event(link, (MqttEventHeader){.type = MQTT_EVENT_PUBLISHED, .tag = message->tag}, "", "");
         pthread_mutex_lock(&link->mutex);
         link->outstanding--;
         pthread_mutex_unlock(&link->mutex);
@@ -457,7 +430,7 @@ static void announce_end(MqttLink *link)
     pthread_mutex_unlock(&link->mutex);
     forget_messages(link);
     if (was_connected)
-        send_event(link, (EventHeader){.type = MQTT_EVENT_DISCONNECTED}, "", "");
+        send_event(link, (MqttEventHeader){.type = MQTT_EVENT_DISCONNECTED}, "", "");
 }
 
 /* An outage is told once for each way in which it shows, not at each try. */
@@ -503,46 +476,6 @@ static void *run_link(void *userdata)
     return NULL;
 }
 
-static void free_config(MqttLinkConfig *config)
-{
-    const char *const strings[] = {config->host,        config->ca_file,   config->cert_file,
-                                   config->key_file,    config->client_id, config->will_topic,
-                                   config->will_payload};
-
-    for (size_t i = 0; i < ARRAY_SIZE(strings); i++)
-        free((void *)(uintptr_t)strings[i]);
-    for (size_t i = 0; config->subscriptions && i < config->subscription_count; i++)
-        free((void *)(uintptr_t)config->subscriptions[i]);
-    free((void *)(uintptr_t)config->subscriptions);
-}
-
-static bool copy_string(const char **target, const char *text)
-{
-    *target = text ? strdup(text) : NULL;
-    return *target || !text;
-}
-
-static bool copy_config(MqttLinkConfig *copy, const MqttLinkConfig *config)
-{
-    const char **subscriptions = calloc(config->subscription_count + 1, sizeof(*subscriptions));
-    bool whole = subscriptions;
-
-    *copy = *config;
-    copy->keepalive_ms =
-        config->keepalive_ms < 5000 ? 5000 : config->keepalive_ms; /* libmosquitto takes no less */
-    copy->subscriptions = subscriptions;
-    whole &= copy_string(&copy->host, config->host);
-    whole &= copy_string(&copy->ca_file, config->ca_file);
-    whole &= copy_string(&copy->cert_file, config->cert_file);
-    whole &= copy_string(&copy->key_file, config->key_file);
-    whole &= copy_string(&copy->client_id, config->client_id);
-    whole &= copy_string(&copy->will_topic, config->will_topic);
-    whole &= copy_string(&copy->will_payload, config->will_payload);
-    for (size_t i = 0; subscriptions && i < config->subscription_count; i++)
-        whole &= copy_string(&subscriptions[i], config->subscriptions[i]);
-    return whole;
-}
-
 static void on_interrupt(int number)
 {
     (void)number; /* its only work is to end connect(2) with EINTR */
@@ -559,7 +492,7 @@ static void init_library(void)
 static void destroy(MqttLink *link)
 {
     free_messages(link->queue);
-    free_config(&link->config);
+    mqtt_link_config_free(&link->config);
     close_fd(&link->owner_fd);
     close_fd(&link->thread_fd);
     close_fd(&link->wake_fd);
@@ -569,12 +502,10 @@ static void destroy(MqttLink *link)
 
 static int open_descriptors(MqttLink *link)
 {
-    int pair[2];
+    int r = mqtt_channel_open(&link->owner_fd, &link->thread_fd);
 
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
-        return -errno;
-    link->owner_fd = pair[0];
-    link->thread_fd = pair[1];
+    if (r < 0)
+        return r;
     link->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return link->wake_fd < 0 ? -errno : 0;
 }
@@ -592,7 +523,7 @@ int mqtt_link_new(const MqttLinkConfig *config, MqttLink **ret_link)
     (void)pthread_mutex_init(&link->mutex, NULL);
     (void)pthread_once(&once, init_library);
 
-    int r = copy_config(&link->config, config) ? open_descriptors(link) : -ENOMEM;
+    int r = mqtt_link_config_copy(&link->config, config) ? open_descriptors(link) : -ENOMEM;
     if (r == 0)
         r = -pthread_create(&link->thread, NULL, run_link, link);
     if (r < 0) {
