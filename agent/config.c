@@ -211,9 +211,9 @@ static int find_worker(AgentConfig *config)
     return 1;
 }
 
-int agent_config_check(void *userdata)
+int agent_config_check(void *agent_config)
 {
-    AgentConfig *config = userdata;
+    AgentConfig *config = agent_config;
     int mistakes = credentials_check_pair("broker", config->broker_cert, config->broker_key);
 
     if (mistakes == 0)

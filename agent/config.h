@@ -34,7 +34,7 @@ extern const size_t agent_config_key_count;
 
 /* Rules between keys, and the defaults that depend on other keys. Returns the number of mistakes, each
  * logged. */
-int agent_config_check(void *config);
+int agent_config_check(void *agent_config);
 
 /* The URL of a receiver by its name, "" for the usual one; NULL if there is none of that name. */
 const char *agent_config_receiver(const AgentConfig *config, const char *name);

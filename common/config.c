@@ -96,11 +96,24 @@ static void note_place(const char *section, const char *name)
     place->line = reading.line;
 }
 
+/* libinih does not tell of "[section]" lines. */
+static void note_heading(const char *line)
+{
+    char section[32];
+    const char *name = line + strspn(line, " \t");
+    size_t length = *name == '[' ? strcspn(name + 1, "]\n") : 0;
+
+    if (length == 0 || length >= sizeof(section))
+        return;
+    memcpy(section, name + 1, length);
+    section[length] = '\0';
+    note_place(section, "");
+}
+
 /* For ini_parse_stream(): one line a call. A line that libinih would cut is refused here. */
 static char *read_line(char *line, int size, void *userdata)
 {
     Load *load = userdata;
-    char section[32];
 
     if (!fgets(line, size, load->stream))
         return NULL;
@@ -111,8 +124,7 @@ static char *read_line(char *line, int size, void *userdata)
         mistake(reading.line, "the line has more than %d bytes; shorten it", CONFIG_LINE_MAX);
         (void)snprintf(line, (size_t)size, "\n");
     }
-    if (sscanf(line, " [%31[^]]", section) == 1)
-        note_place(section, "");
+    note_heading(line);
     return line;
 }
 

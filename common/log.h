@@ -23,7 +23,8 @@ void log_setup(const char *program, LogLevel level, bool json);
 /* true and *ret_level, or false if name is none of error, warn, info, debug. */
 bool log_level_parse(const char *name, LogLevel *ret_level);
 
-/* client and upload may be NULL; they become "client/upload: " (or the one there is) in text and members in JSON. */
+/* client and upload may be NULL; they become "client/upload: " (or the one there is) in text and members in
+ * JSON. */
 void log_at(LogLevel level, const char *client, const char *upload, const char *format, ...)
     PRINTF_LIKE(4, 5);
 

@@ -26,7 +26,7 @@ typedef struct MqttLinkConfig {
     uint16_t port;
     const char *ca_file, *cert_file, *key_file; /* PEM */
     const char *client_id;
-    uint64_t keepalive_ms;                   /* at least 5 s; a dead connection is noticed within two of these */
+    uint64_t keepalive_ms; /* at least 5 s; a dead connection is noticed within two of these */
     uint64_t backoff_min_ms, backoff_max_ms; /* between attempts to connect */
     const char *will_topic, *will_payload;   /* retained, QoS 1; NULL: no will */
     const char *const *subscriptions;        /* topic filters, QoS 1, subscribed at each connect */
