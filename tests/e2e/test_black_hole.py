@@ -10,9 +10,9 @@ from harness.network import OwnNetwork
 from harness.proxy import Proxy
 from harness.waiting import SLOWNESS, wait_until
 
-# An agent with keepalive 5 s notices within two of these (and the grain in which it looks) and then tries with waits of up to 1 s. An attempt that is under way when
-# the network comes back ends by its own deadline: 15 s for a broker that accepts and is silent, 10 s for one that is not
-# heard at all, where TCP's own repeated SYN usually succeeds before that.
+# An agent with keepalive 5 s notices within two of these, and the grain in which it looks. Then it tries, with waits of up to
+# 1 s. An attempt that is under way when the network comes back ends by its own deadline: 15 s for a broker that accepts and
+# is silent, 10 s for one that is not heard at all, where TCP's own repeated SYN usually succeeds before that.
 NOTICED_S = 10 + 2.5
 BACK_AFTER_SILENCE_S = 15 + 1 + 3
 BACK_AFTER_LOST_PACKETS_S = 10 + 1 + 3
