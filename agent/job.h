@@ -28,13 +28,14 @@ typedef struct Job {
     bool reported; /* the broker has taken the final state */
 
     /* of this process only */
-    uint64_t tag;        /* of its report */
-    int fd;              /* the open file, -1 when final */
-    Worker *worker;      /* NULL: not running */
-    Backoff backoff;     /* between attempts */
-    int64_t due_ms;      /* on the monotonic clock: not to be started before */
-    unsigned mismatches; /* attempts that ended with a wrong digest */
-    bool cancelled;      /* asked for while the worker was running */
+    uint64_t tag;            /* of its report */
+    int fd;                  /* the open file, -1 when final */
+    Worker *worker;          /* NULL: not running */
+    struct Uploads *uploads; /* whose worker it is */
+    Backoff backoff;         /* between attempts */
+    int64_t due_ms;          /* on the monotonic clock: not to be started before */
+    unsigned mismatches;     /* attempts that ended with a wrong digest */
+    bool cancelled;          /* asked for while the worker was running */
 } Job;
 
 bool job_is_final(const Job *job);

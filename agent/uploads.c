@@ -25,12 +25,6 @@ struct Uploads {
     uint64_t saved_since_forget, last_tag;
 };
 
-/* What a worker's callbacks need; lives as long as its worker. */
-typedef struct Running {
-    Uploads *uploads;
-    Job *job;
-} Running;
-
 static void schedule(Uploads *uploads);
 
 static Job *find(const Uploads *uploads, const char *id)
@@ -120,11 +114,11 @@ static bool is_expired(const Job *job)
 
 static void on_progress(void *userdata, uint64_t sent_bytes)
 {
-    Running *running = userdata;
+    Job *job = userdata;
 
-    running->job->sent_bytes = sent_bytes;
-    running->job->at_unix_ms = clock_unix_ms();
-    report(running->uploads, running->job);
+    job->sent_bytes = sent_bytes;
+    job->at_unix_ms = clock_unix_ms();
+    report(job->uploads, job);
 }
 
 static void try_again(Uploads *uploads, Job *job, uint64_t retry_after_ms)
@@ -141,9 +135,8 @@ static void try_again(Uploads *uploads, Job *job, uint64_t retry_after_ms)
 
 static void on_ended(void *userdata, const UploadLine *result)
 {
-    Running *running CLEANUP(free_ptr) = userdata;
-    Uploads *uploads = running->uploads;
-    Job *job = running->job;
+    Job *job = userdata;
+    Uploads *uploads = job->uploads;
 
     job->sent_bytes = result->sent_bytes ? result->sent_bytes : job->sent_bytes;
     job->problem = result->problem;
@@ -178,7 +171,6 @@ static uint64_t rate_of(const Job *job, const AgentConfig *config)
 static int start_worker(Uploads *uploads, Job *job, const char *url)
 {
     const AgentConfig *config = uploads->config;
-    Running *running = malloc(sizeof(*running));
     UploadJob upload = {
         .url = (char *)(uintptr_t)url,
         .id = job->id,
@@ -195,14 +187,10 @@ static int start_worker(Uploads *uploads, Job *job, const char *url)
         .commit_timeout_ms = config->commit_timeout_ms,
     };
 
-    if (!running)
-        return -ENOMEM;
-    *running = (Running){.uploads = uploads, .job = job};
-    WorkerEvents events = {.progress = on_progress, .ended = on_ended, .userdata = running};
-    int r = worker_start(uploads->loop, config->worker, &upload, job->fd, &events, &job->worker);
-    if (r < 0)
-        free(running);
-    return r;
+    WorkerEvents events = {.progress = on_progress, .ended = on_ended, .userdata = job};
+
+    job->uploads = uploads;
+    return worker_start(uploads->loop, config->worker, &upload, job->fd, &events, &job->worker);
 }
 
 /* Starts the next attempt, from the first byte and with the size of now. */
