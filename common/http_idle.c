@@ -78,7 +78,7 @@ int idle_watch_new(unsigned timeout_s, IdleWatch **ret_watch)
     (void)pthread_cond_init(&watch->stop_wanted, &monotonic);
     (void)pthread_condattr_destroy(&monotonic);
     (void)pthread_attr_init(&small);
-    (void)pthread_attr_setstacksize(&small, 256 * 1024);
+    (void)pthread_attr_setstacksize(&small, (size_t)256 * 1024);
     int r = pthread_create(&watch->thread, &small, watch_run, watch);
     (void)pthread_attr_destroy(&small);
     if (r != 0)

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#define PEM_FILE_MAX (16 * 1024 * 1024) /* a CRL of a large fleet has a few MB */
+#define PEM_FILE_MAX ((size_t)16 * 1024 * 1024) /* a CRL of a large fleet has a few MB */
 
 typedef struct CrlList {
     gnutls_x509_crl_t *items;

@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 
 #define PRIORITIES "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
-#define PEM_MAX (1024 * 1024)
+#define PEM_MAX ((size_t)1024 * 1024)
 #define CONNECTION_MEMORY ((size_t)64 * 1024) /* headers, and the window in which a body passes by */
 #define FILE_BLOCK ((size_t)64 * 1024)
 #define DRAIN_MAX ((uint64_t)1024 * 1024) /* of a refused body that is already on its way */

@@ -66,7 +66,7 @@ static bool answer_health(Api *api, HttpRequest *request, const char *path)
 
 static void answer_status(Api *api, HttpRequest *request, const char *client, const char *id)
 {
-    UploadStatusNow status;
+    UploadStatusNow status = {0};
     Refusal refusal = {0};
     int r = uploads_status(api->uploads, client, id, &status);
 

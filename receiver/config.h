@@ -33,9 +33,9 @@ typedef struct ReceiverConfig {
 extern const ConfigKey receiver_config_keys[];
 extern const size_t receiver_config_key_count;
 
-/* The rules between keys, and whether keys and certificates load. config is a ReceiverConfig. The number of
+/* The rules between keys, and whether keys and certificates load. userdata is a ReceiverConfig. The number of
  * mistakes. */
-int receiver_config_check(void *config);
+int receiver_config_check(void *userdata);
 
 /* What the HTTPS server needs of it; points into config. */
 HttpServerConfig receiver_config_http(const ReceiverConfig *config);

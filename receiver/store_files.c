@@ -146,7 +146,7 @@ int store_find(Store *store, const char *client, const char *id, Stored *ret_sto
 {
     int client_fd CLEANUP(close_fd) = -1, id_fd CLEANUP(close_fd) = -1;
     Stored *stored CLEANUP(free_ptr) = calloc(1, sizeof(*stored));
-    struct stat info;
+    struct stat info = {0};
 
     if (!stored)
         return -ENOMEM;
