@@ -3,6 +3,7 @@
 #include "common/files.h"
 #include "common/http_idle.h"
 #include "common/http_peer.h"
+#include "common/http_response.h"
 #include "common/log.h"
 #include "common/text.h"
 
@@ -21,7 +22,6 @@
 #define CONNECTION_MEMORY ((size_t)64 * 1024) /* headers, and the window in which a body passes by */
 #define FILE_BLOCK ((size_t)64 * 1024)
 #define DRAIN_MAX ((uint64_t)1024 * 1024) /* of a refused body that is already on its way */
-#define HEADERS_MAX 24
 #define LISTEN_BACKLOG 512
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -61,108 +61,12 @@ struct HttpRequest {
     Decoded *decoded; /* query values handed out */
 };
 
-typedef enum BodyKind { BODY_NONE, BODY_COPY, BODY_STATIC, BODY_FILE } BodyKind;
-
-struct HttpResponse {
-    unsigned status;
-    bool broken; /* out of memory on the way */
-    BodyKind kind;
-    void *copy;
-    const void *data;
-    uint64_t size, offset;
-    int fd;
-    size_t header_count;
-    struct {
-        char *name, *value;
-    } headers[HEADERS_MAX];
-};
-
 typedef struct FileBody {
     int fd;
     uint64_t offset;
 } FileBody;
 
 /* Answers */
-
-HttpResponse *http_response_new(unsigned status)
-{
-    HttpResponse *response = calloc(1, sizeof(*response));
-
-    if (response) {
-        response->status = status;
-        response->fd = -1;
-    }
-    return response;
-}
-
-static void response_free(HttpResponse *response)
-{
-    if (!response)
-        return;
-    for (size_t i = 0; i < response->header_count; i++) {
-        free(response->headers[i].name);
-        free(response->headers[i].value);
-    }
-    close_fd(&response->fd);
-    free(response->copy);
-    free(response);
-}
-
-static bool has_control(const char *text)
-{
-    for (; *text; text++)
-        if ((unsigned char)*text < 0x20 || *text == 0x7f)
-            return true;
-    return false;
-}
-
-void http_response_header(HttpResponse *response, const char *name, const char *value)
-{
-    if (!response || has_control(value))
-        return;
-    size_t i = response->header_count;
-    if (i == HEADERS_MAX) {
-        response->broken = true;
-        return;
-    }
-    response->headers[i].name = strdup(name);
-    response->headers[i].value = strdup(value);
-    response->header_count++;
-    response->broken |= !response->headers[i].name || !response->headers[i].value;
-}
-
-void http_response_text(HttpResponse *response, const char *content_type, const char *text)
-{
-    if (!response)
-        return;
-    response->kind = BODY_COPY;
-    response->copy = text ? strdup(text) : NULL;
-    response->size = text ? strlen(text) : 0;
-    response->broken |= !response->copy;
-    http_response_header(response, "Content-Type", content_type);
-}
-
-void http_response_data(HttpResponse *response, const char *content_type, const void *data, size_t size)
-{
-    if (!response)
-        return;
-    response->kind = BODY_STATIC;
-    response->data = data;
-    response->size = size;
-    http_response_header(response, "Content-Type", content_type);
-}
-
-void http_response_file(HttpResponse *response, int fd, uint64_t offset, uint64_t size)
-{
-    if (!response) {
-        close_fd(&fd);
-        return;
-    }
-    response->kind = BODY_FILE;
-    response->fd = fd;
-    response->offset = offset;
-    response->size = size;
-}
 
 static ssize_t file_body_read(void *userdata, uint64_t position, char *buf, size_t max)
 {
@@ -203,17 +107,17 @@ static struct MHD_Response *make_body(HttpResponse *response)
     struct MHD_Response *made = NULL;
 
     switch (response->kind) {
-    case BODY_NONE:
+    case HTTP_BODY_NONE:
         return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
-    case BODY_STATIC: /* the library only reads it */
+    case HTTP_BODY_STATIC: /* the library only reads it */
         return MHD_create_response_from_buffer((size_t)response->size, (void *)(uintptr_t)response->data,
                                                MHD_RESPMEM_PERSISTENT);
-    case BODY_COPY:
+    case HTTP_BODY_COPY:
         made = MHD_create_response_from_buffer((size_t)response->size, response->copy, MHD_RESPMEM_MUST_FREE);
         if (made)
             response->copy = NULL;
         return made;
-    case BODY_FILE:
+    case HTTP_BODY_FILE:
         return make_file_body(response);
     }
     return NULL;
@@ -236,14 +140,14 @@ static struct MHD_Response *make_response(HttpResponse *response)
 void http_respond(HttpRequest *request, HttpResponse *response)
 {
     if (request->answered) { /* a handler's mistake: the first answer stands */
-        response_free(response);
+        http_response_free(response);
         return;
     }
     request->answered = true;
     request->held = make_response(response);
     request->held_status = response ? response->status : 0;
     request->aborted |= !request->held;
-    response_free(response);
+    http_response_free(response);
 }
 
 bool http_request_answered(const HttpRequest *request)

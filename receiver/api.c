@@ -193,7 +193,7 @@ static void api_begin(HttpRequest *request, void *userdata)
     const char *path = http_request_path(request);
     const size_t prefix = strlen(UPLOADS_PATH);
     Refusal refusal = {0};
-    Caller caller;
+    Caller caller = {0};
 
     if (answer_health(api, request, path))
         return;
