@@ -398,8 +398,9 @@ static int commit(Transfer *transfer, const TransferClaims *claims, Part **part,
     if (r == ARCHIVE_E_FULL)
         return UPLOADS_E_FULL;
     *part = part_set_aside(*part);
-    log_at(LOG_LEVEL_ERROR, upload->client, upload->id, "can't be stored; the part is set aside: %s",
-           r < 0 ? strerror(-r) : "the disk failed");
+    if (r < 0)
+        log_at(LOG_LEVEL_ERROR, upload->client, upload->id, "can't be stored: %s; the part is set aside",
+               strerror(-r));
     return UPLOADS_E_SPOILED;
 }
 
