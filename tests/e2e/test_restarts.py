@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 
 import pytest
 
@@ -170,6 +171,15 @@ def test_finished_ids_are_remembered_across_a_restart_of_the_agent(house, agent)
     told = operator.wait_for("beckon/v1/restaurant_1/status/remember-me")
     assert told["state"] == "done" and told["size"] == 4, told
     assert house.stored("restaurant_1", "remember-me").read_bytes() == b"once"
+
+
+@pytest.mark.parametrize("name", ["agent", "receiver", "coordinator"])
+def test_daemon_ends_cleanly_on_sigint(house, agent, name):
+    daemon = agent if name == "agent" else getattr(house, name)
+    daemon.process.send_signal(signal.SIGINT)
+    assert daemon.process.wait(10) == 0
+    daemon.process = None
+    daemon.start()
 
 
 def test_finished_files_and_rows_survive_restarts(house, agent):
