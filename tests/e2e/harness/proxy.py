@@ -30,6 +30,12 @@ class Proxy:
             for connection in self._connections:
                 connection.dark = True
 
+    def mute(self):
+        """The server still hears everything on the connections of now; its answers are lost."""
+        with self._lock:
+            for connection in self._connections:
+                connection.mute = True
+
     def light_up(self):
         """New connections work again. The old ones have lost bytes: they stay dark for ever."""
         with self._lock:
@@ -58,6 +64,7 @@ class Proxy:
 class Connection:
     def __init__(self, client, target, dark):
         self.dark = dark
+        self.mute = False
         self.client = client
         self.server = None
         if dark:
@@ -75,9 +82,10 @@ class Connection:
         while True:
             try:
                 data = source.recv(CHUNK)
-                if self.dark and data:
+                silent = self.dark or (self.mute and source is self.server)
+                if silent and data:
                     continue
-                if self.dark:
+                if silent:
                     return  # the other side must not hear that this one has gone
                 if data:
                     sink.sendall(data)
