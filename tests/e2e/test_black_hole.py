@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from harness.house import command_payload
+from conftest import opened
+from harness.house import House, command_payload
 from harness.network import OwnNetwork
 from harness.proxy import Proxy
 from harness.waiting import SLOWNESS, wait_until
@@ -70,8 +71,6 @@ def test_broker_whose_packets_vanish(folder, pki):
     reason = OwnNetwork.why_not()
     if reason:
         pytest.skip(reason)
-    from conftest import opened
-    from harness.house import House
     with OwnNetwork() as network, opened(House(folder, pki)) as house:
         house.start()
         outage(house, house.observer(), house.agents["restaurant_1"],

@@ -15,7 +15,8 @@ UPLOADS = "/v1/uploads/"
 def house(house):
     """Its store has room for 8 MB."""
     house.store.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "beckon-e2e", house.store], capture_output=True, check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "beckon-e2e", house.store], check=False,
+                             capture_output=True)
     if mounted.returncode != 0:
         pytest.skip("needs the right to mount a tmpfs")
     try:
