@@ -63,7 +63,7 @@ def test_agent_with_wrong_certificates_never_connects_and_says_why(shared, stran
     broker = {"ca": {"ca": strangers.ca},
               "client certificate": dict(zip(("cert", "key"), strangers.client(name))),
               "server certificate": dict(zip(("cert", "key"), shared.pki.server(name)))}[wrong]
-    agent = shared.start_agent(name, {"agent": {"client_id": name}, "broker": broker}, wait=False)
+    agent = shared.start_agent(name, {"agent": {"client_id": name}, "mqtt": broker}, wait=False)
     agent.wait_log(r"(?i)broker.*(certificate|tls|ssl|alert|refused|handshake)")
     stays(lambda: not agent.log_lines("connected to the broker"), "not connected", 1)
     lines = clear_lines(agent, r"(?i)certificate|tls|ssl|alert|refused|handshake")

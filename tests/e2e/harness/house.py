@@ -153,7 +153,7 @@ class House:
                          "cert": cert, "key": key, "client_ca": self.pki.folder / "clients.crt",
                          "crl": self.pki.folder / "clients.crl", "signing_key": self.pki.token_key("receiver"),
                          "coordinator_key": self.pki.token_public("coordinator")},
-            "broker": self._broker_section(self.pki.service("receiver"), self.people_port),
+            "mqtt": self._broker_section(self.pki.service("receiver"), self.people_port),
             "log": {"level": "debug"},
         }
 
@@ -164,14 +164,14 @@ class House:
                             "port": self.coordinator_port, "cert": cert, "key": key, "token_file": self.token_file,
                             "signing_key": self.pki.token_key("coordinator"),
                             "receiver_key": self.pki.token_public("receiver"), "receiver_url": self.receiver_url},
-            "broker": self._broker_section(self.pki.service("coordinator"), self.people_port),
+            "mqtt": self._broker_section(self.pki.service("coordinator"), self.people_port),
             "log": {"level": "debug"},
         }
 
     def agent_config(self, name, files, state):
         return {
             "agent": {"client_id": name, "state_dir": state},
-            "broker": self._broker_section(self.pki.client(name), self.devices_port),
+            "mqtt": self._broker_section(self.pki.client(name), self.devices_port),
             "files": {"allow": files},
             "receiver": {"url": self.receiver_url, "backoff_min": "200ms", "backoff_max": "1s"},
             "log": {"level": "debug"},
