@@ -27,7 +27,7 @@ def begun(house, request):
     """A request whose bytes flow: (content, id)."""
     data = os.urandom(SIZE)
     request_id = house.ask("restaurant_1", house.agents["restaurant_1"].file(request.function.__name__, data))
-    wait_until(lambda: (house.request_row(request_id).get("bytesReceived") or 0) > 0, "the upload to be under way")
+    house.wait_bytes(request_id)
     return data, request_id
 
 

@@ -32,8 +32,7 @@ def begun(house, agent, request):
     assert result.returncode == 0, result.stderr
     request_id = json.loads(result.stdout)["requestId"]
     house.wait_status(request_id, "running")
-    wait_until(lambda: any(path.stat().st_size > 0 for path in (house.store / ".incoming").rglob("*") if path.is_file()),
-               "the receiver to have bytes of it")
+    house.wait_bytes(request_id)
     return data, request_id
 
 
@@ -42,8 +41,7 @@ def assert_completes(house, begun):
     row = house.wait_status(request_id, "completed", "failed", timeout_s=40)
     assert row["status"] == "completed", row
     assert house.stored("restaurant_1", request_id).read_bytes() == data
-    leftovers = [path for path in (house.store / ".incoming").rglob("*") if path.is_file() and request_id in str(path)]
-    assert leftovers == []
+    assert house.parts(request_id) == []
 
 
 def test_agent_killed_in_the_middle_of_an_upload(house, agent, begun):

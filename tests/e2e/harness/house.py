@@ -267,6 +267,14 @@ class House:
         assert len(files) <= 1, f"more than one file in {folder}: {files}"
         return files[0] if files else None
 
+    def parts(self, upload):
+        """The files of an upload that has begun and is not complete."""
+        return [path for path in (self.store / ".incoming").rglob("*") if path.is_file() and upload in str(path)]
+
+    def wait_bytes(self, upload):
+        """Until the receiver has written some of it."""
+        wait_until(lambda: any(path.stat().st_size > 0 for path in self.parts(upload)), f"bytes of {upload} to arrive")
+
     # ending
 
     def check(self):
