@@ -208,11 +208,11 @@ def test_revoked_certificate_is_refused_by_receiver_and_broker(house, folder):
     assert not refused_by_broker(house, house.devices_port, revoked)
     house.pki.run("revoke", "client/restaurant_1")
     wait_until(lambda: refused_by_receiver(house, revoked), "the receiver to have read the new list")
-    assert clear_lines(house.receiver, "(?i)revoked")
+    wait_until(lambda: clear_lines(house.receiver, "(?i)revoked"), "a clear line in the receiver's log")
     assert not refused_by_receiver(house, house.pki.client("restaurant_2"))
 
     house.broker.restart()
     assert refused_by_broker(house, house.devices_port, revoked)
-    assert house.broker.log_lines("(?i)revoked|certificate|ssl")
+    house.broker.wait_log("(?i)revoked|certificate|ssl")
     house.agents["restaurant_2"].wait_log("connected to the broker", count=2)
     house.wait_online("restaurant_2")
