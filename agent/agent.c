@@ -106,7 +106,7 @@ static void on_link(void *userdata, short revents)
         case MQTT_EVENT_CONNECTED:
             agent->since_unix_ms = clock_unix_ms();
             on_heartbeat(agent);
-            uploads_report_all(agent->uploads);
+            uploads_connected(agent->uploads);
             break;
         case MQTT_EVENT_DISCONNECTED:
             loop_timer_set(agent->heartbeat_timer, -1);

@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define SKIP_BUFFER_BYTES 65536
+
 int source_init(Source *source, int fd, uint64_t size_bytes)
 {
     struct stat info;
@@ -58,6 +60,19 @@ int source_read(Source *source, void *buf, size_t size, size_t *ret_size)
     source->offset_bytes += (uint64_t)got;
     *ret_size = (size_t)got;
     return 0;
+}
+
+int source_skip(Source *source, uint64_t offset_bytes)
+{
+    static char buf[SKIP_BUFFER_BYTES]; /* the worker has one thread and one upload */
+    int r = 0;
+
+    while (r == 0 && source->offset_bytes < offset_bytes) {
+        uint64_t left = offset_bytes - source->offset_bytes;
+        size_t got = 0;
+        r = source_read(source, buf, left < sizeof(buf) ? (size_t)left : sizeof(buf), &got);
+    }
+    return r;
 }
 
 int source_digest(Source *source, uint8_t out[static SHA256_SIZE])

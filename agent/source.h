@@ -31,5 +31,9 @@ void source_deinit(Source *source);
  * 0, SOURCE_E_CHANGED, or a negative errno. */
 int source_read(Source *source, void *buf, size_t size, size_t *ret_size) MUST_CHECK;
 
+/* Reads and hashes, without giving it away, up to offset_bytes from the start: what the receiver holds
+ * already. 0, SOURCE_E_CHANGED, or a negative errno. */
+int source_skip(Source *source, uint64_t offset_bytes) MUST_CHECK;
+
 /* After the end: the digest of all that was read. */
 int source_digest(Source *source, uint8_t out[static SHA256_SIZE]) MUST_CHECK;

@@ -24,7 +24,8 @@ typedef struct UploadJob {
     char *proxy; /* NULL: none */
     uint64_t size_bytes;
     uint64_t attempt;
-    uint64_t rate_bytes_per_s;     /* 0: unlimited */
+    uint64_t resume;           /* 1: ask the receiver what it has and send the rest; 0: from the first byte */
+    uint64_t rate_bytes_per_s; /* 0: unlimited */
     uint64_t min_rate_bytes_per_s; /* slower than this for stall_ms is a dead link */
     uint64_t stall_ms;
     uint64_t commit_timeout_ms; /* from the last byte to the answer */

@@ -9,9 +9,9 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define MISMATCHES_MAX 3 /* a digest that is wrong so often is not the link's fault */
+#define SOON_MS 2000     /* after the link is back: within this, not all in one moment */
 #define FORGET_INTERVAL_MS (24LL * 3600 * 1000)
 
 struct Uploads {
@@ -127,6 +127,7 @@ static void try_again(Uploads *uploads, Job *job, uint64_t retry_after_ms)
 
     if (wait_ms < retry_after_ms)
         wait_ms = retry_after_ms;
+    job->hold_ms = clock_monotonic_ms() + (int64_t)retry_after_ms;
     job->due_ms = clock_monotonic_ms() + (int64_t)wait_ms;
     log_at(LOG_LEVEL_WARN, NULL, job->id, "attempt %u failed: %s %s; trying again in %.1f s", job->attempt,
            job->problem.reason, job->problem.message, (double)wait_ms / 1000);
@@ -148,6 +149,8 @@ static void on_ended(void *userdata, const UploadLine *result)
     } else if (job->cancelled) {
         (void)problem_set(&job->problem, ERROR_CANCELLED, "CANCELLED", "Cancelled while it was being sent.");
         finish(uploads, job, UPLOAD_CANCELLED);
+    } else if (result->problem.code == ERROR_CANCELLED) {
+        finish(uploads, job, UPLOAD_CANCELLED);
     } else if (!result->retry ||
                (result->problem.code == ERROR_DATA_LOSS && ++job->mismatches >= MISMATCHES_MAX)) {
         finish(uploads, job, UPLOAD_FAILED);
@@ -168,7 +171,7 @@ static uint64_t rate_of(const Job *job, const AgentConfig *config)
     return asked && (!own || asked < own) ? asked : own;
 }
 
-static int start_worker(Uploads *uploads, Job *job, const char *url)
+static int start_worker(Uploads *uploads, Job *job, const char *url, bool resume)
 {
     const AgentConfig *config = uploads->config;
     UploadJob upload = {
@@ -181,6 +184,7 @@ static int start_worker(Uploads *uploads, Job *job, const char *url)
         .proxy = config->receiver_proxy,
         .size_bytes = job->size_bytes,
         .attempt = job->attempt,
+        .resume = resume,
         .rate_bytes_per_s = rate_of(job, config),
         .min_rate_bytes_per_s = config->min_rate_bytes_per_s,
         .stall_ms = config->stall_ms,
@@ -193,24 +197,52 @@ static int start_worker(Uploads *uploads, Job *job, const char *url)
     return worker_start(uploads->loop, config->worker, &upload, job->fd, &events, &job->worker);
 }
 
-/* Starts the next attempt, from the first byte and with the size of now. */
+/* Looks at the file before an attempt. *ret_resume: what an earlier attempt sent may be built upon. A file
+ * that was replaced, cut or rewritten meanwhile is sent anew, once: what arrives is never a mixture. 0, or -1
+ * and the job's problem is set. */
+static int look_at_file(Uploads *uploads, Job *job, bool *ret_resume)
+{
+    Snapshot now;
+
+    int r = snapshot_take(job->fd, &now);
+    if (r < 0)
+        return problem_set(&job->problem, ERROR_INTERNAL, "READ_ERROR", "The file can't be read: %s.",
+                           strerror(-r));
+    bool holds = job->has_snapshot && snapshot_still_holds(&job->snapshot, &now);
+    *ret_resume = holds && job->attempt > 0;
+    if (holds)
+        return 0;
+    if (job->attempt > 0 && job->has_snapshot) {
+        if (job->restarted)
+            return problem_set(
+                &job->problem, ERROR_ABORTED, "FILE_CHANGED",
+                "The file keeps changing between attempts; ask for it again when it is at rest.");
+        job->restarted = true;
+        log_at(LOG_LEVEL_WARN, NULL, job->id, "%s has changed since the last attempt: begun anew", job->path);
+    }
+    job->snapshot = now;
+    job->has_snapshot = true;
+    job->has_size = true;
+    job->size_bytes = now.size_bytes;
+    return policy_check_size(&uploads->policy, now.size_bytes, job->max_size_bytes, &job->problem);
+}
+
+/* Starts the next attempt. */
 static void start(Uploads *uploads, Job *job)
 {
     const char *url = agent_config_receiver(uploads->config, job->receiver);
-    struct stat info;
+    bool resume = false;
 
+    if (look_at_file(uploads, job, &resume) < 0) {
+        finish(uploads, job, UPLOAD_FAILED);
+        return;
+    }
     job->state = UPLOAD_RUNNING;
     job->attempt++;
-    job->sent_bytes = 0;
     job->at_unix_ms = clock_unix_ms();
-    int r = fstat(job->fd, &info) < 0 ? -errno : 0;
-    if (r == 0) {
-        job->size_bytes = (uint64_t)info.st_size;
-        job->has_size = true;
-        r = save(uploads, job); /* the attempt's number must never come a second time */
-    }
+    int r = save(uploads, job); /* the attempt's number must never come a second time */
     if (r == 0)
-        r = start_worker(uploads, job, url);
+        r = start_worker(uploads, job, url, resume);
     if (r < 0) {
         (void)problem_set(&job->problem, ERROR_INTERNAL, "WORKER_NOT_STARTED",
                           "The upload can't be started: %s.", strerror(-r));
@@ -319,8 +351,10 @@ static int examine(Uploads *uploads, Job *job)
     if (policy_open(&uploads->policy, job->path, job->max_size_bytes, &file, &job->problem) < 0)
         return -1;
     job->fd = file.fd;
+    job->has_snapshot = true;
+    job->snapshot = file.snapshot;
     job->has_size = true;
-    job->size_bytes = file.size_bytes;
+    job->size_bytes = file.snapshot.size_bytes;
     return 0;
 }
 
@@ -432,10 +466,18 @@ void uploads_cancel(Uploads *uploads, const char *id)
     finish(uploads, job, UPLOAD_CANCELLED);
 }
 
-void uploads_report_all(Uploads *uploads)
+void uploads_connected(Uploads *uploads)
 {
-    for (const Job *job = uploads->jobs; job; job = job->next)
+    int64_t now = clock_monotonic_ms();
+
+    for (Job *job = uploads->jobs; job; job = job->next) {
+        Backoff soon = {.min_ms = SOON_MS, .max_ms = SOON_MS};
+        int64_t due = now + (int64_t)backoff_next_ms(&soon);
         report(uploads, job);
+        if (is_waiting(job) && due < job->due_ms)
+            job->due_ms = due > job->hold_ms ? due : job->hold_ms;
+    }
+    schedule(uploads);
 }
 
 void uploads_reported(Uploads *uploads, uint64_t tag)
