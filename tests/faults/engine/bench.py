@@ -1,0 +1,148 @@
+"""What one kind of fault works with: a house, random numbers, a tally, and how long it may go on."""
+
+import contextlib
+import os
+import random
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from urllib.error import URLError
+
+from harness.house import House
+from harness.pki import Pki
+from harness.process import Daemon
+from harness.waiting import wait_until
+
+from .faultline import Faultline, library
+from .judge import Upload, audit, settle
+from .tally import Tally
+
+PROGRAMS = {"receiver": "beckon-receiver", "agent": "beckon-agent", "worker": "beckon-upload",
+            "coordinator": "beckon-coordinator"}
+CLIENT = "restaurant_1"
+UNREACHABLE = (OSError, URLError)
+
+# Links that come back are tried again soon; a campaign has no hours.
+SOON = {"broker": {"backoff_min": "100ms", "backoff_max": "200ms"}}
+SOON_COORDINATOR = {**SOON, "requests": {"republish": "2s"}}
+SOON_AGENT = {"agent": {"concurrency": 4}, "broker": SOON["broker"],
+              "receiver": {"backoff_min": "100ms", "backoff_max": "200ms", "stall_time": "3s", "commit_timeout": "8s"}}
+
+
+class Skipped(Exception):
+    """This machine can't; the text says why."""
+
+
+class Bench:
+    def __init__(self, kind, seed, runs, deadline, pki_folder):
+        self.tally = Tally(kind)
+        self.rng = random.Random(f"{seed}/{kind}")
+        self.runs = runs
+        self.deadline = deadline
+        self.folder = Path(tempfile.mkdtemp(prefix="beckon-faults-"))
+        self.pki = Pki(pki_folder)
+        self.uploads = []
+        self._number = 0
+
+    def close(self):
+        if os.environ.get("BECKON_FAULTS_KEEP"):
+            self.tally.note(f"kept: {self.folder}")
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def rounds(self):
+        """Counts the runs, until there are enough or the time is over."""
+        while self.tally.runs < self.runs and time.monotonic() < self.deadline:
+            self.tally.runs += 1
+            yield self.tally.runs
+
+    # houses
+
+    def make_house(self):
+        self._number += 1
+        folder = self.folder / f"house{self._number}"
+        folder.mkdir()
+        return House(folder, self.pki)
+
+    @contextlib.contextmanager
+    def house(self, agent=None, receiver=None, coordinator=None, audited=True, house=None):
+        """A whole one that is quick to try again; looked through in the end."""
+        house = house or self.make_house()
+        self.uploads = []
+        try:
+            merged = {section: {**keys, **(agent or {}).get(section, {})} for section, keys in SOON_AGENT.items()}
+            merged.update({section: keys for section, keys in (agent or {}).items() if section not in merged})
+            house.start(agent=merged, receiver={**SOON, **(receiver or {})}, coordinator={**SOON_COORDINATOR, **(coordinator or {})})
+            yield house
+            if audited:
+                audit(self.tally, house, self.uploads)
+        finally:
+            try:
+                house.close()
+            except AssertionError as error:
+                self.tally.count("wrong", f"a daemon ended badly: {first_lines(error)}")
+
+    def steer(self, house, *roles):
+        """Puts the faultline under these programs; returns their steering. Before they start."""
+        folder = house.folder / "faults"
+        lines = {role: Faultline(folder, PROGRAMS[role]) for role in roles}
+        env = {"LD_PRELOAD": library(), "BECKON_FAULTS": str(folder)}
+        for role in roles:
+            house.launch["agent" if role == "worker" else role] = ([], env)
+        return lines
+
+    # uploads
+
+    def data(self, largest=300_000):
+        """Often small, sometimes nothing, sometimes large."""
+        size = self.rng.choice([0, 1, self.rng.randrange(2, 4096), self.rng.randrange(4096, 70_000), self.rng.randrange(largest)])
+        return self.rng.randbytes(size)
+
+    def ask(self, house, data, patience_s=30, **limits):
+        """A file on the device, asked for over REST; asked again with the same key if the answer is lost."""
+        self._number += 1
+        path = house.agents[CLIENT].file(f"file{self._number}", data)
+        key = {"Idempotency-Key": f"key-{self._number}"}
+
+        def answered():
+            try:
+                answer = house.api().request("POST", "/download",
+                                             {"clientId": CLIENT, "fileName": str(path), **limits}, key)
+            except UNREACHABLE:
+                return None
+            return answer if answer.status == 202 else None
+        upload = Upload.of(CLIENT, wait_until(answered, "the coordinator to take a request", patience_s).json()["requestId"],
+                           data, path)
+        self.uploads.append(upload)
+        return upload
+
+    def settle(self, house, uploads, patience_s=30):
+        settle(self.tally, house, uploads, patience_s)
+        for upload in uploads:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(upload.path)
+
+    def revive(self, daemon: Daemon, wait=True):
+        """Starts again what a fault has ended."""
+        if not daemon.alive():
+            if daemon.process is not None:
+                daemon.kill()
+            daemon.start(wait)
+
+    def sleep(self, at_most_s):
+        """A random moment; the only kind of test in which passing time is the point."""
+        time.sleep(self.rng.random() * at_most_s)
+
+
+def first_lines(error, count=4):
+    return " | ".join(str(error).splitlines()[:count])[:600]
+
+
+def has_tool(name):
+    return shutil.which(name, path="/usr/sbin:/sbin:/usr/bin:/bin") is not None
+
+
+def run_quietly(*words):
+    return subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)

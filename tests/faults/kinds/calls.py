@@ -1,0 +1,66 @@
+"""The n-th call fails: EIO, ENOSPC, EMFILE, EINTR, short reads and writes, and no memory."""
+
+import time
+
+from engine.faultline import ERRORS
+from engine.judge import FINAL, state_of
+
+from .kills import daemons_of
+
+def failing(role, calls):
+    """Each run arms one failure of one of these calls, and sends one file through everything."""
+    def kind(bench):
+        house = bench.make_house()
+        line = bench.steer(house, role)[role]
+        with bench.house(house=house):
+            victim = daemons_of(house)["agent" if role == "worker" else role]
+            usual = {call: count for call in calls if (count := calls_of_an_upload(bench, house, line, call))}
+            for number in bench.rounds():
+                call = sorted(usual)[number % len(usual)]
+                action = bench.rng.choice(ERRORS[call])
+                line.arm([call], action, bench.rng.randrange(1, usual[call] + 1), times=bench.rng.choice([1, 1, 1, 3]))
+                uploads = [bench.ask(house, bench.data(40_000))]
+                wait_for_end(house, uploads)
+                bench.tally.injected += line.hits
+                line.disarm()
+                if not victim.alive():
+                    note_death(bench, victim, f"{call} {action}")
+                bench.settle(house, uploads)
+    return kind
+
+
+def calls_of_an_upload(bench, house, line, call):
+    line.arm([call], "EIO", 1_000_000)
+    bench.settle(house, [bench.ask(house, b"x" * 20_000)])
+    return line.seen
+
+
+def wait_for_end(house, uploads, patience_s=3):
+    """While the fault lasts; what is not over then must end without it."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline and not all(state_of(house, one) in FINAL for one in uploads):
+        time.sleep(0.01)
+
+
+def note_death(bench, victim, why):
+    """One failed call is no reason for a daemon to end."""
+    bench.tally.count("wrong", f"{victim.name} ended with {victim.process.returncode} ({why}): {victim.tail(3)}")
+    victim.kill()
+    victim.faults.clear()
+    victim.start()
+
+
+FILES = ["open", "read", "pread", "write", "pwrite", "fsync", "fdatasync", "rename", "unlink", "mkdir", "truncate", "stat",
+         "access", "sync_range"]
+EVERYTHING = [*FILES, "socket", "accept", "pipe", "spawn", "thread"]
+
+KINDS = {
+    "call.receiver": (failing("receiver", EVERYTHING), 60, 800),
+    "call.agent": (failing("agent", EVERYTHING), 40, 500),
+    "call.worker": (failing("worker", EVERYTHING), 20, 200),
+    "call.coordinator": (failing("coordinator", EVERYTHING), 30, 300),
+    "memory.receiver": (failing("receiver", ["memory"]), 40, 400),
+    "memory.agent": (failing("agent", ["memory"]), 30, 300),
+    "memory.worker": (failing("worker", ["memory"]), 20, 200),
+    "memory.coordinator": (failing("coordinator", ["memory"]), 30, 300),
+}
