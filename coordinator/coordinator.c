@@ -92,6 +92,7 @@ static int start_link(Coordinator *coordinator, const CoordinatorConfig *config)
         log_error("can't start the broker link: %s", strerror(-r));
         return r;
     }
+    loop_on_watchdog(coordinator->loop, mqtt_link_is_alive, coordinator->link);
     LoopSource *source; /* the loop frees it */
     return loop_add_fd(coordinator->loop, mqtt_link_fd(coordinator->link), POLLIN, on_link_ready, coordinator,
                        &source);
