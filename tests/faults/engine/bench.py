@@ -1,6 +1,7 @@
 """What one kind of fault works with: a house, random numbers, a tally, and how long it may go on."""
 
 import contextlib
+import http.client
 import os
 import random
 import shutil
@@ -8,7 +9,6 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from urllib.error import URLError
 
 from harness.house import House
 from harness.pki import Pki
@@ -22,7 +22,7 @@ from .tally import Tally
 PROGRAMS = {"receiver": "beckon-receiver", "agent": "beckon-agent", "worker": "beckon-upload",
             "coordinator": "beckon-coordinator"}
 CLIENT = "restaurant_1"
-UNREACHABLE = (OSError, URLError)
+UNREACHABLE = (OSError, http.client.HTTPException)
 
 # Links that come back are tried again soon; a campaign has no hours.
 SOON = {"broker": {"backoff_min": "100ms", "backoff_max": "200ms"}}
@@ -105,16 +105,18 @@ class Bench:
         self._number += 1
         path = house.agents[CLIENT].file(f"file{self._number}", data)
         key = {"Idempotency-Key": f"key-{self._number}"}
+        last = [None]
 
         def answered():
             try:
-                answer = house.api().request("POST", "/download",
-                                             {"clientId": CLIENT, "fileName": str(path), **limits}, key)
-            except UNREACHABLE:
+                last[0] = house.api().request("POST", "/download",
+                                              {"clientId": CLIENT, "fileName": str(path), **limits}, key)
+            except UNREACHABLE as error:
+                last[0] = error
                 return None
-            return answer if answer.status == 202 else None
-        upload = Upload.of(CLIENT, wait_until(answered, "the coordinator to take a request", patience_s).json()["requestId"],
-                           data, path)
+            return last[0] if last[0].status == 202 else None
+        answer = wait_until(answered, lambda: f"the coordinator to take a request: {last[0]}", patience_s)
+        upload = Upload.of(CLIENT, answer.json()["requestId"], data, path)
         self.uploads.append(upload)
         return upload
 

@@ -1,6 +1,7 @@
 """The invariant: a stored file equals its source, or nobody was told that it is complete."""
 
 import hashlib
+import http.client
 import json
 import time
 from dataclasses import dataclass, field
@@ -88,7 +89,7 @@ def wait_final(house, uploads, patience_s):
 def state_of(house, upload):
     try:
         row = house.request_row(upload.id)
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return None  # the coordinator is away just now
     return row["status"] if row else None
 
