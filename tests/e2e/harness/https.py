@@ -35,7 +35,7 @@ class Answer:
         return json.loads(self.body)
 
     def __repr__(self):
-        return f"<{self.status} {dict(self.headers)} {self.body[:300]!r}>"
+        return f"<{self.status} {dict(self.headers)} {self.body[:200]!r}>"
 
 
 class HttpsClient:

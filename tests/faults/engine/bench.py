@@ -10,13 +10,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness.house import House
+from harness.house import House, merge
 from harness.pki import Pki
 from harness.process import Daemon
 from harness.waiting import wait_until
 
 from .faultline import Faultline, library
 from .judge import Upload, audit, settle
+from .link import FaultyLink
 from .tally import Tally
 
 PROGRAMS = {"receiver": "beckon-receiver", "agent": "beckon-agent", "worker": "beckon-upload",
@@ -67,17 +68,22 @@ class Bench:
         return House(folder, self.pki)
 
     @contextlib.contextmanager
-    def house(self, agent=None, receiver=None, coordinator=None, audited=True, house=None):
-        """A whole one that is quick to try again; looked through in the end."""
+    def house(self, agent=None, receiver=None, coordinator=None, link=None, house=None):
+        """A whole one that is quick to try again; looked through in the end. link: see FaultyLink; its uploads go through
+        house.link."""
         house = house or self.make_house()
         self.uploads = []
         try:
-            merged = {section: {**keys, **(agent or {}).get(section, {})} for section, keys in SOON_AGENT.items()}
-            merged.update({section: keys for section, keys in (agent or {}).items() if section not in merged})
-            house.start(agent=merged, receiver={**SOON, **(receiver or {})}, coordinator={**SOON_COORDINATOR, **(coordinator or {})})
+            house.start_broker()
+            house.start_receiver(merge(SOON, receiver))
+            house.start_coordinator(merge(SOON_COORDINATOR, coordinator))
+            config = merge(SOON_AGENT, agent)
+            if link:
+                house.link = house.closing(FaultyLink(house.receiver_port, link))
+                config["receiver"]["url"] = f"https://127.0.0.1:{house.link.port}"
+            house.start_agent(CLIENT, config)
             yield house
-            if audited:
-                audit(self.tally, house, self.uploads)
+            audit(self.tally, house, self.uploads)
         finally:
             try:
                 house.close()

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 OUTCOMES = ["completed", "honest", "wrong", "lost", "hung"]
 BAD = ["wrong", "lost", "hung"]
 HEADINGS = {"honest": "not complete"}
-NOTES_MAX = 12
+NOTES_MAX = 6
+NOTE_MAX = 1200
 
 
 @dataclass
@@ -27,7 +28,7 @@ class Tally:
     def count(self, outcome, note=""):
         setattr(self, outcome, getattr(self, outcome) + 1)
         if outcome in BAD:
-            self.note(f"{outcome}: {note}")
+            self.note(f"{outcome}: {note[:NOTE_MAX]}")
 
     def note(self, text):
         if len(self.notes) < NOTES_MAX:
