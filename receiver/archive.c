@@ -53,6 +53,11 @@ int archive_find(Archive *archive, const char *client, const char *id, Stored *r
     return 0;
 }
 
+int archive_open(Archive *archive, const Stored *stored, int *ret_fd)
+{
+    return store_open(archive->store, stored, ret_fd);
+}
+
 char *archive_receipt_message(const Stored *stored)
 {
     char *place CLEANUP(free_ptr) = store_place(stored);
@@ -118,7 +123,7 @@ int archive_commit(Archive *archive, Part *part, const char *client, const char 
 
     if (!stored)
         return -ENOMEM;
-    if (part_sync(part) < 0)
+    if (part_sync_data(part) < 0)
         return ARCHIVE_E_SPOILED;
     fill_receipt(archive, client, id, path, &stored->receipt);
     stored->receipt.size_bytes = part_offset(part);

@@ -41,6 +41,9 @@ enum { ARCHIVE_E_ABSENT = 1 };
 /* 0 and *ret_stored if the upload is complete, ARCHIVE_E_ABSENT, or a negative errno. */
 int archive_find(Archive *archive, const char *client, const char *id, Stored *ret_stored) MUST_CHECK;
 
+/* Opens the content of one that was found. 0 or a negative errno. */
+int archive_open(Archive *archive, const Stored *stored, int *ret_fd) MUST_CHECK;
+
 /* Whether a receipt for this path can be made: paths are long and escapes make them longer. Asked before a
  * body is read. */
 bool archive_accepts_path(Archive *archive, const char *client, const char *id, const char *path);
