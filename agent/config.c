@@ -24,15 +24,15 @@ const ConfigKey agent_config_keys[] = {
      .max = 3600000},
     {"labels", NULL, CONFIG_PAIRS, MEMBER(labels)},
 
-    {"broker", "host", CONFIG_STRING, MEMBER(broker_host), .required = true},
-    {"broker", "port", CONFIG_NUMBER, MEMBER(broker_port), .fallback = "8883", .min = 1, .max = 65535},
-    {"broker", "ca", CONFIG_FILE, MEMBER(broker_ca), .required = true},
-    {"broker", "cert", CONFIG_FILE, MEMBER(broker_cert), .required = true},
-    {"broker", "key", CONFIG_FILE, MEMBER(broker_key), .required = true},
-    {"broker", "keepalive", CONFIG_DURATION, MEMBER(keepalive_ms), .fallback = "30s", .min = 5000,
+    {"mqtt", "host", CONFIG_STRING, MEMBER(broker_host), .required = true},
+    {"mqtt", "port", CONFIG_NUMBER, MEMBER(broker_port), .fallback = "8883", .min = 1, .max = 65535},
+    {"mqtt", "ca", CONFIG_FILE, MEMBER(broker_ca), .required = true},
+    {"mqtt", "cert", CONFIG_FILE, MEMBER(broker_cert), .required = true},
+    {"mqtt", "key", CONFIG_FILE, MEMBER(broker_key), .required = true},
+    {"mqtt", "keepalive", CONFIG_DURATION, MEMBER(keepalive_ms), .fallback = "30s", .min = 5000,
      .max = 3600000},
-    {"broker", "backoff_min", CONFIG_DURATION, MEMBER(broker_backoff_min_ms), .fallback = "1s", .min = 100},
-    {"broker", "backoff_max", CONFIG_DURATION, MEMBER(broker_backoff_max_ms), .fallback = "30s", .min = 100,
+    {"mqtt", "backoff_min", CONFIG_DURATION, MEMBER(broker_backoff_min_ms), .fallback = "1s", .min = 100},
+    {"mqtt", "backoff_max", CONFIG_DURATION, MEMBER(broker_backoff_max_ms), .fallback = "30s", .min = 100,
      .max = 86400000},
 
     {"files", "allow", CONFIG_LIST, MEMBER(allow)},
@@ -86,8 +86,8 @@ static int check_client_id(AgentConfig *config)
     char *name CLEANUP(free_ptr) = common_name(config->broker_cert);
 
     if (!name || !client_id_is_valid(name) || client_id_is_reserved(name)) {
-        config_mistake("broker", "cert",
-                       "[broker] cert: %s names no client: its CN must be a client id such as restaurant_1",
+        config_mistake("mqtt", "cert",
+                       "[mqtt] cert: %s names no client: its CN must be a client id such as restaurant_1",
                        config->broker_cert);
         return 1;
     }
@@ -173,7 +173,7 @@ static int default_to(char **member, const char *fallback)
     return *member ? 0 : 1;
 }
 
-/* What [receiver] does not name is that of [broker], which has been looked at. */
+/* What [receiver] does not name is that of [mqtt], which has been looked at. */
 static int check_receiver_credentials(AgentConfig *config)
 {
     int mistakes = credentials_check_authorities("receiver", "ca", config->receiver_ca);
@@ -214,16 +214,16 @@ static int find_worker(AgentConfig *config)
 int agent_config_check(void *agent_config)
 {
     AgentConfig *config = agent_config;
-    int mistakes = credentials_check_pair("broker", config->broker_cert, config->broker_key);
+    int mistakes = credentials_check_pair("mqtt", config->broker_cert, config->broker_key);
 
     if (mistakes == 0)
         mistakes += check_client_id(config);
-    mistakes += credentials_check_authorities("broker", "ca", config->broker_ca);
+    mistakes += credentials_check_authorities("mqtt", "ca", config->broker_ca);
     mistakes += check_receiver_credentials(config);
     mistakes += check_receivers(config);
     mistakes += check_folders(config);
     mistakes += check_labels(config);
-    mistakes += check_backoff("broker", config->broker_backoff_min_ms, config->broker_backoff_max_ms);
+    mistakes += check_backoff("mqtt", config->broker_backoff_min_ms, config->broker_backoff_max_ms);
     mistakes += check_backoff("receiver", config->retry_min_ms, config->retry_max_ms);
     return mistakes + find_worker(config);
 }

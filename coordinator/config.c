@@ -32,16 +32,16 @@ const ConfigKey coordinator_config_keys[] = {
     {"requests", "republish", CONFIG_DURATION, MEMBER(republish_ms), .fallback = "5m", .min = 1000,
      .max = DAY_MS},
 
-    {"broker", "host", CONFIG_STRING, MEMBER(broker_host), .required = true},
-    {"broker", "port", CONFIG_NUMBER, MEMBER(broker_port), .fallback = "8884", .min = 1, .max = 65535},
-    {"broker", "ca", CONFIG_FILE, MEMBER(broker_ca), .required = true},
-    {"broker", "cert", CONFIG_FILE, MEMBER(broker_cert), .required = true},
-    {"broker", "key", CONFIG_FILE, MEMBER(broker_key), .required = true},
-    {"broker", "client_id", CONFIG_STRING, MEMBER(broker_client_id), .fallback = "coordinator"},
-    {"broker", "keepalive", CONFIG_DURATION, MEMBER(keepalive_ms), .fallback = "30s", .min = 5000,
+    {"mqtt", "host", CONFIG_STRING, MEMBER(broker_host), .required = true},
+    {"mqtt", "port", CONFIG_NUMBER, MEMBER(broker_port), .fallback = "8884", .min = 1, .max = 65535},
+    {"mqtt", "ca", CONFIG_FILE, MEMBER(broker_ca), .required = true},
+    {"mqtt", "cert", CONFIG_FILE, MEMBER(broker_cert), .required = true},
+    {"mqtt", "key", CONFIG_FILE, MEMBER(broker_key), .required = true},
+    {"mqtt", "client_id", CONFIG_STRING, MEMBER(broker_client_id), .fallback = "coordinator"},
+    {"mqtt", "keepalive", CONFIG_DURATION, MEMBER(keepalive_ms), .fallback = "30s", .min = 5000,
      .max = 60 * MINUTE_MS},
-    {"broker", "backoff_min", CONFIG_DURATION, MEMBER(backoff_min_ms), .fallback = "1s", .min = 100},
-    {"broker", "backoff_max", CONFIG_DURATION, MEMBER(backoff_max_ms), .fallback = "60s", .min = 100,
+    {"mqtt", "backoff_min", CONFIG_DURATION, MEMBER(backoff_min_ms), .fallback = "1s", .min = 100},
+    {"mqtt", "backoff_max", CONFIG_DURATION, MEMBER(backoff_max_ms), .fallback = "60s", .min = 100,
      .max = DAY_MS},
 
     LOG_CONFIG_KEYS(CoordinatorConfig),
@@ -131,8 +131,8 @@ static int check_keys(const CoordinatorConfig *config)
 static int check_credentials(const CoordinatorConfig *config)
 {
     int mistakes = credentials_check_pair("coordinator", config->cert, config->key);
-    mistakes += credentials_check_pair("broker", config->broker_cert, config->broker_key);
-    mistakes += credentials_check_authorities("broker", "ca", config->broker_ca);
+    mistakes += credentials_check_pair("mqtt", config->broker_cert, config->broker_key);
+    mistakes += credentials_check_authorities("mqtt", "ca", config->broker_ca);
     if (mistakes > 0)
         return mistakes;
     const HttpServerConfig http = coordinator_http_config(config);
@@ -147,7 +147,7 @@ static int check_backoff(const CoordinatorConfig *config)
 {
     if (config->backoff_min_ms <= config->backoff_max_ms)
         return 0;
-    config_mistake("broker", "backoff_min", "[broker] backoff_min is longer than backoff_max");
+    config_mistake("mqtt", "backoff_min", "[mqtt] backoff_min is longer than backoff_max");
     return 1;
 }
 

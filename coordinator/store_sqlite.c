@@ -46,8 +46,8 @@ static int execute(Store *store, const char *sql, const char *what)
     return sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : fail(store, what);
 }
 
-/* --- transactions and statements. A rollback needs memory; until one that failed is made up for, nothing is
- * read or written. --- */
+/* --- transactions; until a rollback that failed (it needs memory) is made up for, nothing is read or written
+ */
 
 static int make_up_rollback(Store *store)
 {

@@ -104,16 +104,31 @@ bool archive_accepts_path(Archive *archive, const char *client, const char *id, 
     return message && strlen(message) <= MESSAGE_MAX;
 }
 
+/* The disk let us down: nothing that it says of this part counts any more. */
+static int spoiled(const char *client, const char *id, const char *what, int r)
+{
+    log_at(LOG_LEVEL_ERROR, client, id, "%s: %s; the part is set aside", what, strerror(-r));
+    return ARCHIVE_E_SPOILED;
+}
+
 /* After store_put() has failed with r: what became of the part. */
 static int after_failed_put(Archive *archive, const char *client, const char *id, int r)
 {
-    if (r == -EUCLEAN)
-        return ARCHIVE_E_SPOILED; /* the mark stays: whatever is in the store is not complete */
+    if (r == -EUCLEAN) /* the mark stays: whatever is in the store is not complete */
+        return spoiled(client, id, "storing failed, and undoing it too", r);
     if (outbox_withdraw(archive->outbox, client, id) < 0)
         log_at(LOG_LEVEL_WARN, client, id, "a mark in .outbox can't be removed; the next start does it");
     if (r == -ENOSPC || r == -EDQUOT)
         return ARCHIVE_E_FULL;
-    return r == -EEXIST || r == -ENOMEM ? r : ARCHIVE_E_SPOILED;
+    return r == -EEXIST || r == -ENOMEM ? r : spoiled(client, id, "storing failed", r);
+}
+
+static int prepare(Archive *archive, const char *client, const char *id, const Stored *stored)
+{
+    char *message CLEANUP(free_ptr) = archive_receipt_message(stored);
+    int r = message ? outbox_prepare(archive->outbox, client, id, message) : -ENOMEM;
+
+    return r == -ENOSPC || r == -EDQUOT ? ARCHIVE_E_FULL : r;
 }
 
 int archive_commit(Archive *archive, Part *part, const char *client, const char *id, const char *path,
@@ -123,27 +138,24 @@ int archive_commit(Archive *archive, Part *part, const char *client, const char 
 
     if (!stored)
         return -ENOMEM;
-    if (part_sync_data(part) < 0)
-        return ARCHIVE_E_SPOILED;
+    int r = part_sync_data(part);
+    if (r < 0)
+        return spoiled(client, id, "syncing the part failed", r);
     fill_receipt(archive, client, id, path, &stored->receipt);
     stored->receipt.size_bytes = part_offset(part);
     memcpy(stored->receipt.sha256, sha256, SHA256_SIZE);
     safe_name(path, id, stored->name);
-    int r = sign(archive, stored);
-    if (r < 0)
+    r = sign(archive, stored);
+    if (r == 0)
+        r = prepare(archive, client, id, stored);
+    if (r != 0)
         return r;
-    char *message CLEANUP(free_ptr) = archive_receipt_message(stored);
-    if (!message)
-        return -ENOMEM;
-    r = outbox_prepare(archive->outbox, client, id, message);
-    if (r < 0)
-        return r == -ENOSPC || r == -EDQUOT ? ARCHIVE_E_FULL : r;
     r = store_put(archive->store, stored, part);
     if (r < 0)
         return after_failed_put(archive, client, id, r);
     r = outbox_release(archive->outbox, client, id);
-    if (r < 0)
-        return ARCHIVE_E_SPOILED; /* durable, but marked: the next start finishes it */
+    if (r < 0) /* durable, but marked: the next start finishes it */
+        return spoiled(client, id, "the end of the commit can't be marked", r);
     *ret_stored = *stored;
     return 0;
 }

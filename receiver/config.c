@@ -44,15 +44,15 @@ const ConfigKey receiver_config_keys[] = {
     KEY("limits", "incomplete_keep", CONFIG_DURATION, incomplete_keep_ms, .fallback = "7d", .min = 1000),
     KEY("limits", "aside_keep", CONFIG_DURATION, aside_keep_ms, .fallback = "7d", .min = 1000),
 
-    KEY("broker", "host", CONFIG_STRING, broker_host, REQUIRED),
-    KEY("broker", "port", CONFIG_NUMBER, broker_port, .fallback = "8884", .min = 1, .max = 65535),
-    KEY("broker", "ca", CONFIG_FILE, broker_ca, REQUIRED),
-    KEY("broker", "cert", CONFIG_FILE, broker_cert, REQUIRED),
-    KEY("broker", "key", CONFIG_FILE, broker_key, REQUIRED),
-    KEY("broker", "client_id", CONFIG_STRING, broker_client_id, .fallback = "receiver"),
-    KEY("broker", "keepalive", CONFIG_DURATION, keepalive_ms, .fallback = "30s", .min = 5000, .max = 3600000),
-    KEY("broker", "backoff_min", CONFIG_DURATION, backoff_min_ms, .fallback = "1s", .min = 1),
-    KEY("broker", "backoff_max", CONFIG_DURATION, backoff_max_ms, .fallback = "60s", .min = 1),
+    KEY("mqtt", "host", CONFIG_STRING, broker_host, REQUIRED),
+    KEY("mqtt", "port", CONFIG_NUMBER, broker_port, .fallback = "8884", .min = 1, .max = 65535),
+    KEY("mqtt", "ca", CONFIG_FILE, broker_ca, REQUIRED),
+    KEY("mqtt", "cert", CONFIG_FILE, broker_cert, REQUIRED),
+    KEY("mqtt", "key", CONFIG_FILE, broker_key, REQUIRED),
+    KEY("mqtt", "client_id", CONFIG_STRING, broker_client_id, .fallback = "receiver"),
+    KEY("mqtt", "keepalive", CONFIG_DURATION, keepalive_ms, .fallback = "30s", .min = 5000, .max = 3600000),
+    KEY("mqtt", "backoff_min", CONFIG_DURATION, backoff_min_ms, .fallback = "1s", .min = 1),
+    KEY("mqtt", "backoff_max", CONFIG_DURATION, backoff_max_ms, .fallback = "60s", .min = 1),
 
     LOG_CONFIG_KEYS(ReceiverConfig),
 };
@@ -105,8 +105,8 @@ static int check_credentials(const ReceiverConfig *config)
     int mistakes = credentials_check_pair("receiver", config->cert, config->key);
     mistakes += credentials_check_authorities("receiver", "client_ca", config->client_ca);
     mistakes += credentials_check_lists("receiver", "crl", config->crl);
-    mistakes += credentials_check_pair("broker", config->broker_cert, config->broker_key);
-    mistakes += credentials_check_authorities("broker", "ca", config->broker_ca);
+    mistakes += credentials_check_pair("mqtt", config->broker_cert, config->broker_key);
+    mistakes += credentials_check_authorities("mqtt", "ca", config->broker_ca);
     if (mistakes > 0)
         return mistakes;
     const HttpServerConfig http = receiver_config_http(config);
@@ -129,7 +129,7 @@ int receiver_config_check(void *userdata)
         mistakes++;
     }
     if (config->backoff_max_ms < config->backoff_min_ms) {
-        config_mistake("broker", "backoff_max", "[broker] backoff_max is shorter than backoff_min");
+        config_mistake("mqtt", "backoff_max", "[mqtt] backoff_max is shorter than backoff_min");
         mistakes++;
     }
     return mistakes + check_credentials(config);

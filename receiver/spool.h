@@ -28,6 +28,7 @@ typedef struct Part Part;
 enum {
     SPOOL_E_FULL = 1, /* no space above the floor: the part is kept */
     SPOOL_E_STOPPED,  /* go_on() said no */
+    SPOOL_E_SCARCE,   /* no memory or no descriptors just now: the part is kept, as far as it is durable */
 };
 
 /* Opens <root>/.incoming. floor_bytes of the file system are left free. */

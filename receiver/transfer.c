@@ -154,13 +154,14 @@ static int prepare_resume(Transfer *transfer, const TransferStart *start, uint64
         return r;
     const PartRecord *record = part_record(upload->part);
     uint64_t at = part_offset(upload->part);
-    if (start->has_length && (start->length < at || (record->has_length && record->length != start->length)))
-        return UPLOADS_E_LENGTH;
-    if (at != offset) {
+    if (at != offset) { /* first: the length that a body seems to have hangs on where it begins */
         r = uploads_sync_part(upload);
         *ret_offset = at;
         return r == 0 ? UPLOADS_E_OFFSET : r;
     }
+    if (start->has_length &&
+        (start->length < at || (record->has_length && record->length != start->length)))
+        return UPLOADS_E_LENGTH;
     if (record->has_length && !spool_has_room(transfer->uploads->spool, record->length - at))
         return UPLOADS_E_FULL;
     r = part_note(upload->part, start->attempt, start->has_length, start->length);
@@ -385,8 +386,9 @@ static int commit(Transfer *transfer, const TransferClaims *claims, const uint8_
     }
     if (r == ARCHIVE_E_FULL)
         return UPLOADS_E_FULL;
-    log_at(LOG_LEVEL_ERROR, upload->client, upload->id, "can't be stored; the part is set aside: %s",
-           r < 0 ? strerror(-r) : "the disk failed");
+    if (r < 0) /* what the disk did is told where it happened */
+        log_at(LOG_LEVEL_ERROR, upload->client, upload->id, "can't be stored: %s; the part is set aside",
+               strerror(-r));
     part_set_aside(upload->part);
     return UPLOADS_E_SPOILED;
 }
@@ -444,24 +446,6 @@ static void settle(Transfer *transfer)
         (void)uploads_sync_part(upload); /* logged; the upload then stands where it says */
 }
 
-/* So many parts stay open for a fast resumption; under the lock. */
-static void shut_oldest(Uploads *uploads)
-{
-    Upload *upload, *oldest = NULL;
-    unsigned count = 0;
-
-    TAILQ_FOREACH(upload, &uploads->list, link)
-    {
-        if (upload->users > 0 || upload->busy || !upload->part || !part_is_open(upload->part))
-            continue;
-        count++;
-        if (!oldest)
-            oldest = upload;
-    }
-    if (count > uploads->config.open_max)
-        part_shut(oldest->part); /* it is synced, as all idle ones */
-}
-
 Transfer *transfer_end(Transfer *transfer)
 {
     if (!transfer)
@@ -483,7 +467,6 @@ Transfer *transfer_end(Transfer *transfer)
         uploads_let_go(uploads, upload);
     uploads_release(uploads, upload);
     uploads->open--;
-    shut_oldest(uploads);
     (void)pthread_cond_broadcast(&uploads->changed);
     uploads_unlock(uploads);
     return transfer_free(transfer);

@@ -49,6 +49,29 @@ Upload *uploads_find_or_add(Uploads *uploads, const char *client, const char *id
     return upload;
 }
 
+static bool is_idle(const Upload *upload)
+{
+    return upload->users == 0 && !upload->busy;
+}
+
+/* So many idle parts stay open, for a fast resumption. */
+static void shut_oldest(Uploads *uploads)
+{
+    Upload *upload, *oldest = NULL;
+    unsigned count = 0;
+
+    TAILQ_FOREACH(upload, &uploads->list, link)
+    {
+        if (!is_idle(upload) || !upload->part || !part_is_open(upload->part))
+            continue;
+        count++;
+        if (!oldest)
+            oldest = upload;
+    }
+    if (count > uploads->config.open_max)
+        part_shut(oldest->part); /* it is synced, as all idle ones */
+}
+
 void uploads_release(Uploads *uploads, Upload *upload)
 {
     upload->users--;
@@ -58,6 +81,7 @@ void uploads_release(Uploads *uploads, Upload *upload)
         TAILQ_INSERT_TAIL(&uploads->list, upload, link);
     else
         free(upload);
+    shut_oldest(uploads);
 }
 
 void uploads_set_busy(Upload *upload)
@@ -115,11 +139,6 @@ uint64_t uploads_fence(Uploads *uploads, Upload *upload, bool drop)
 }
 
 /* Room for a client's uploads */
-
-static bool is_idle(const Upload *upload)
-{
-    return upload->users == 0 && !upload->busy;
-}
 
 /* What an upload takes, or will. */
 static uint64_t claim_bytes(const Upload *upload)
@@ -226,7 +245,7 @@ int uploads_open_part(Uploads *uploads, Upload *upload)
         return spoil(upload, "what an earlier connection left can't be read", r);
     if (r == 0 && !was_open)
         log_at(LOG_LEVEL_DEBUG, upload->client, upload->id, "taken up again");
-    return r == SPOOL_E_FULL ? UPLOADS_E_FULL : r == SPOOL_E_STOPPED ? UPLOADS_E_AGAIN : 0;
+    return r == SPOOL_E_FULL ? UPLOADS_E_FULL : r > 0 ? UPLOADS_E_AGAIN : 0;
 }
 
 int uploads_sync_part(Upload *upload)
@@ -235,10 +254,9 @@ int uploads_sync_part(Upload *upload)
 
     if (r < 0)
         return spoil(upload, "the part can't be made durable", r);
-    if (r == 0)
-        return 0;
-    part_shut(upload->part); /* the next one to open it sees how far it is durable */
-    return UPLOADS_E_FULL;
+    if (r > 0)
+        part_shut(upload->part); /* the next one to open it sees how far it is durable */
+    return r == SPOOL_E_FULL ? UPLOADS_E_FULL : r > 0 ? UPLOADS_E_AGAIN : 0;
 }
 
 /* Life */

@@ -96,5 +96,5 @@ void uploads_remove_all(UploadList *evicted, const char *why);
  * UPLOADS_E_FULL, _AGAIN, or _SPOILED: then the upload stands at 0, and may be opened again. */
 int uploads_open_part(Uploads *uploads, Upload *upload);
 
-/* part_sync() in the same way. 0, UPLOADS_E_FULL, _SPOILED. */
+/* part_sync() in the same way. */
 int uploads_sync_part(Upload *upload);

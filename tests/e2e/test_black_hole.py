@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from harness.house import command_payload
+from conftest import opened
+from harness.house import House, command_payload
 from harness.network import OwnNetwork
 from harness.proxy import Proxy
 from harness.waiting import SLOWNESS, wait_until
@@ -60,7 +61,7 @@ def test_broker_that_is_silent_behind_open_connections(house):
     house.start_receiver()
     house.start_coordinator()
     line = house.closing(Proxy(house.devices_port))
-    agent = house.start_agent("restaurant_1", {"broker": {"port": line.port}})
+    agent = house.start_agent("restaurant_1", {"mqtt": {"port": line.port}})
     outage(house, house.observer(), agent, line.black_out, line.light_up, BACK_AFTER_SILENCE_S)
     agent_log = [text for text in agent.log_lines("trying again") if "DEBUG" not in text.upper()]
     assert len(agent_log) <= 3 * SLOWNESS, f"an outage is told once, not at each try: {agent_log}"
@@ -70,8 +71,6 @@ def test_broker_whose_packets_vanish(folder, pki):
     reason = OwnNetwork.why_not()
     if reason:
         pytest.skip(reason)
-    from conftest import opened
-    from harness.house import House
     with OwnNetwork() as network, opened(House(folder, pki)) as house:
         house.start()
         outage(house, house.observer(), house.agents["restaurant_1"],
@@ -83,7 +82,7 @@ def test_connection_that_is_reset_comes_back_at_once(house):
     house.start_receiver()
     house.start_coordinator()
     line = house.closing(Proxy(house.devices_port))
-    agent = house.start_agent("restaurant_1", {"broker": {"port": line.port}})
+    agent = house.start_agent("restaurant_1", {"mqtt": {"port": line.port}})
     for count in range(2, 5):
         line.cut()
         agent.wait_log("connected to the broker", count=count, timeout_s=5)

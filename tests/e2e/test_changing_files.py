@@ -5,8 +5,6 @@ import time
 
 import pytest
 
-from harness.waiting import wait_until
-
 SIZE = 600_000
 RATE = "200K"
 
@@ -28,8 +26,7 @@ def begun(house, agent, request):
     path = agent.file(request.node.name, data)
     os.utime(path, (1_700_000_000, 1_700_000_000))
     request_id = house.ask("restaurant_1", path)
-    wait_until(lambda: house.request_row(request_id)["status"] == "running" and
-               house.request_row(request_id)["bytesReceived"] is not None, "the upload to run")
+    house.wait_bytes(request_id)
     return path, data, request_id
 
 

@@ -19,11 +19,11 @@ BAD = {
         ("agent", "heartbeat", "30 parsecs"), ("agent", "heartbeat", "soon"), ("agent", "state_dir", "relative/folder"),
         ("agent", "client_id", "has/slash"), ("agent", "client_id", "coordinator"), ("agent", "client_id", ".dot"),
         ("agent", "client_id", "x" * 65), ("agent", "worker", "/does/not/exist"), ("agent", "unknown_key", "1"),
-        ("broker", "host", None), ("broker", "port", "0"), ("broker", "port", "65536"), ("broker", "port", "http"),
-        ("broker", "ca", "/does/not/exist"), ("broker", "ca", "{garbage}"), ("broker", "cert", None),
-        ("broker", "cert", "{garbage}"), ("broker", "key", "/does/not/exist"), ("broker", "key", "{garbage}"),
-        ("broker", "key", "{other_key}"), ("broker", "keepalive", "x"), ("broker", "backoff_min", "-5s"),
-        ("broker", "backoff_max", "1ms"), ("files", "max_size", "10Q"), ("files", "max_size", "-1"),
+        ("mqtt", "host", None), ("mqtt", "port", "0"), ("mqtt", "port", "65536"), ("mqtt", "port", "http"),
+        ("mqtt", "ca", "/does/not/exist"), ("mqtt", "ca", "{garbage}"), ("mqtt", "cert", None),
+        ("mqtt", "cert", "{garbage}"), ("mqtt", "key", "/does/not/exist"), ("mqtt", "key", "{garbage}"),
+        ("mqtt", "key", "{other_key}"), ("mqtt", "keepalive", "x"), ("mqtt", "backoff_min", "-5s"),
+        ("mqtt", "backoff_max", "1ms"), ("files", "max_size", "10Q"), ("files", "max_size", "-1"),
         ("files", "max_size", "99999999999999999999"), ("files", "allow", "relative"), ("receiver", "url", None),
         ("receiver", "url", "http://127.0.0.1:1"), ("receiver", "url", "nonsense"), ("receiver", "rate", "fast"),
         ("receiver", "backoff_max", "1ms"), ("receiver", "cert", "{garbage}"), ("receiver", "ca", "/does/not/exist"),
@@ -38,8 +38,8 @@ BAD = {
         ("receiver", "signing_key", "{public}"), ("receiver", "coordinator_key", "{private}"),
         ("receiver", "coordinator_key", "{garbage}"), ("receiver", "nmae", "x"), ("limits", "max_size", "1 parsec"),
         ("limits", "connections", "0"), ("limits", "connections", "lots"), ("limits", "idle_timeout", "x"),
-        ("limits", "uploads_per_client", "-1"), ("broker", "host", None), ("broker", "key", "{other_key}"),
-        ("broker", "cert", "{garbage}"), ("log", "level", ""), ("nonsense", "key", "1"),
+        ("limits", "uploads_per_client", "-1"), ("mqtt", "host", None), ("mqtt", "key", "{other_key}"),
+        ("mqtt", "cert", "{garbage}"), ("log", "level", ""), ("nonsense", "key", "1"),
     ],
     "coordinator": [
         ("coordinator", "database", None), ("coordinator", "port", "x"), ("coordinator", "address", "999.1.1.1"),
@@ -48,8 +48,8 @@ BAD = {
         ("coordinator", "signing_key", "{other_key}"), ("coordinator", "signing_key", None),
         ("coordinator", "receiver_key", None), ("coordinator", "receiver_key", "{private}"),
         ("coordinator", "receiver_url", None), ("coordinator", "receiver_url", "http://plain"), ("coordinator", "usre", "x"),
-        ("requests", "expires", "never"), ("requests", "republish", "5 minutes"), ("broker", "ca", None),
-        ("broker", "ca", "{garbage}"), ("broker", "key", "{other_key}"), ("broker", "port", "-1"), ("log", "format", "xml"),
+        ("requests", "expires", "never"), ("requests", "republish", "5 minutes"), ("mqtt", "ca", None),
+        ("mqtt", "ca", "{garbage}"), ("mqtt", "key", "{other_key}"), ("mqtt", "port", "-1"), ("log", "format", "xml"),
         ("nonsense", "key", "1"),
     ],
 }
@@ -126,10 +126,10 @@ def test_mistake_is_named_with_file_and_line(good, folder, daemon, section, key,
 
 @pytest.mark.parametrize("daemon", DAEMONS)
 def test_every_mistake_is_named_not_just_the_first(good, folder, daemon):
-    bad = merge(good[daemon], {"broker": {"port": "x"}, "log": {"level": "loud"}, "nonsense": {"key": "1"}})
+    bad = merge(good[daemon], {"mqtt": {"port": "x"}, "log": {"level": "loud"}, "nonsense": {"key": "1"}})
     path = write_config(folder / "bad.conf", bad)
     lines = assert_refused(daemon, path, ":")
-    for section, key in (("broker", "port"), ("log", "level"), ("nonsense", "key")):
+    for section, key in (("mqtt", "port"), ("log", "level"), ("nonsense", "key")):
         assert any(f":{line_of(path, section, key)}:" in line for line in lines), lines
 
 
@@ -139,7 +139,7 @@ def test_every_mistake_is_named_not_just_the_first(good, folder, daemon):
 def test_line_that_is_none_is_named(good, folder, daemon, line):
     path = write_config(folder / "bad.conf", good[daemon])
     text = path.read_text().rstrip("\n")
-    path.write_text(f"{text}\n[broker]\n{line}\n")
+    path.write_text(f"{text}\n[mqtt]\n{line}\n")
     number = len(path.read_text().splitlines())
     assert_refused(daemon, path, f":{number}:")
 
@@ -162,7 +162,7 @@ def test_file_that_is_no_configuration(folder, daemon, what):
     assert_refused(daemon, path, "")
 
 
-@pytest.mark.parametrize("daemon, variable", [("agent", "BECKON_BROKER_PORT"), ("receiver", "BECKON_LIMITS_MAX_SIZE"),
+@pytest.mark.parametrize("daemon, variable", [("agent", "BECKON_MQTT_PORT"), ("receiver", "BECKON_LIMITS_MAX_SIZE"),
                                               ("coordinator", "BECKON_REQUESTS_EXPIRES")])
 def test_mistake_in_the_environment_is_named_too(good, folder, daemon, variable):
     path = write_config(folder / "good.conf", good[daemon])

@@ -48,10 +48,6 @@ def state_is(operator, upload, *states):
     return operator.wait_for(f"beckon/v1/restaurant_1/status/{upload}", lambda message: message["state"] in states)
 
 
-def part_of(house, upload):
-    return [path for path in (house.store / ".incoming").rglob("*") if upload in str(path)]
-
-
 def test_two_run_three_wait_and_the_sixth_is_turned_away(house, agent, operator, ask):
     running = [ask(f"run{number}") for number in range(CONCURRENCY)]
     for upload in running:
@@ -82,13 +78,13 @@ def test_cancel_while_queued(house, agent, operator, ask):
 def test_cancel_while_running_ends_the_worker_and_the_part(house, agent, operator, ask):
     upload = ask("running")
     state_is(operator, upload, "running")
-    wait_until(lambda: part_of(house, upload), "the receiver to hold a part")
+    house.wait_bytes(upload)
     assert house.cli("cancel", upload).returncode == 0
     state_is(operator, upload, "cancelled")
     wait_until(lambda: not agent.workers(), "the worker to end")
     house.wait_status(upload, "cancelled")
     assert house.stored("restaurant_1", upload) is None
-    wait_until(lambda: not part_of(house, upload), "the receiver to drop the part")
+    wait_until(lambda: not house.parts(upload), "the receiver to drop the part")
 
 
 def test_cancel_after_it_was_done_changes_nothing(house, operator, ask):

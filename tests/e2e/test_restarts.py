@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 
 import pytest
 
@@ -31,8 +32,7 @@ def begun(house, agent, request):
     assert result.returncode == 0, result.stderr
     request_id = json.loads(result.stdout)["requestId"]
     house.wait_status(request_id, "running")
-    wait_until(lambda: any(path.stat().st_size > 0 for path in (house.store / ".incoming").rglob("*") if path.is_file()),
-               "the receiver to have bytes of it")
+    house.wait_bytes(request_id)
     return data, request_id
 
 
@@ -41,8 +41,7 @@ def assert_completes(house, begun):
     row = house.wait_status(request_id, "completed", "failed", timeout_s=40)
     assert row["status"] == "completed", row
     assert house.stored("restaurant_1", request_id).read_bytes() == data
-    leftovers = [path for path in (house.store / ".incoming").rglob("*") if path.is_file() and request_id in str(path)]
-    assert leftovers == []
+    assert house.parts(request_id) == []
 
 
 def test_agent_killed_in_the_middle_of_an_upload(house, agent, begun):
@@ -163,6 +162,7 @@ def test_finished_ids_are_remembered_across_a_restart_of_the_agent(house, agent)
     path = agent.file("once", b"once")
     operator.publish("beckon/v1/restaurant_1/cmd/upload/remember-me", command_payload(path))
     operator.wait_for("beckon/v1/restaurant_1/receipt/remember-me")
+    operator.wait_for("beckon/v1/restaurant_1/status/remember-me", lambda status: status["state"] == "done")
     agent.restart()
     operator.messages.clear()
     path.write_bytes(b"twice")
@@ -170,6 +170,15 @@ def test_finished_ids_are_remembered_across_a_restart_of_the_agent(house, agent)
     told = operator.wait_for("beckon/v1/restaurant_1/status/remember-me")
     assert told["state"] == "done" and told["size"] == 4, told
     assert house.stored("restaurant_1", "remember-me").read_bytes() == b"once"
+
+
+@pytest.mark.parametrize("name", ["agent", "receiver", "coordinator"])
+def test_daemon_ends_cleanly_on_sigint(house, agent, name):
+    daemon = agent if name == "agent" else getattr(house, name)
+    daemon.process.send_signal(signal.SIGINT)
+    assert daemon.process.wait(10) == 0
+    daemon.process = None
+    daemon.start()
 
 
 def test_finished_files_and_rows_survive_restarts(house, agent):

@@ -137,7 +137,7 @@ def test_connection_to_the_broker_that_comes_back_hurries_the_next_attempt(house
     """The back-off may be minutes by then; that MQTT is back says that the link is."""
     mqtt = house.closing(Proxy(house.devices_port))
     agent = house.start_agent("restaurant_1", {
-        "broker": {"port": mqtt.port}, "receiver": {"url": f"https://127.0.0.1:{line.port}", "backoff_min": "10m",
+        "mqtt": {"port": mqtt.port}, "receiver": {"url": f"https://127.0.0.1:{line.port}", "backoff_min": "10m",
                                                     "backoff_max": "10m"}})
     path = agent.file("small", b"small")
     house.receiver.kill()

@@ -41,11 +41,10 @@ class MosquittoSub:
         self.process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment())
         threading.Thread(target=lambda: self.lines.extend(iter(self.process.stdout.readline, "")), daemon=True).start()
 
-    def __enter__(self):
+        house.closing(self)
         wait_until(lambda: any(line.startswith("Subscribed") for line in self.lines), "mosquitto_sub to be subscribed")
-        return self
 
-    def __exit__(self, *_):
+    def close(self):
         self.process.terminate()
         self.process.wait()
 
@@ -66,10 +65,10 @@ def test_mosquitto_pub_ends_in_a_verified_file_a_receipt_and_a_row(house, agent,
     data = os.urandom(300000)
     path = agent.file("x.bin", data)
     sha256 = hashlib.sha256(data).hexdigest()
-    with MosquittoSub(house, "beckon/v1/+/status/+", "beckon/v1/+/receipt/+") as listener:
-        mosquitto_pub(house, f"beckon/v1/restaurant_1/cmd/upload/{upload}", command_payload(path))
-        done = listener.wait_for(f"beckon/v1/restaurant_1/status/{upload}", lambda m: m["state"] == "done")
-        receipt = listener.wait_for(f"beckon/v1/restaurant_1/receipt/{upload}")
+    listener = MosquittoSub(house, "beckon/v1/+/status/+", "beckon/v1/+/receipt/+")
+    mosquitto_pub(house, f"beckon/v1/restaurant_1/cmd/upload/{upload}", command_payload(path))
+    done = listener.wait_for(f"beckon/v1/restaurant_1/status/{upload}", lambda m: m["state"] == "done")
+    receipt = listener.wait_for(f"beckon/v1/restaurant_1/receipt/{upload}")
     assert (done["path"], done["size"], done["sent"], done["sha256"]) == (str(path), len(data), len(data), sha256)
     assert house.stored("restaurant_1", upload).read_bytes() == data
     assert house.stored("restaurant_1", upload).name == "x.bin"

@@ -158,7 +158,7 @@ class House:
                          "cert": cert, "key": key, "client_ca": self.pki.folder / "clients.crt",
                          "crl": self.pki.folder / "clients.crl", "signing_key": self.pki.token_key("receiver"),
                          "coordinator_key": self.pki.token_public("coordinator")},
-            "broker": self._broker_section(self.pki.service("receiver"), self.people_port),
+            "mqtt": self._broker_section(self.pki.service("receiver"), self.people_port),
             "log": {"level": "debug"},
         }
 
@@ -169,14 +169,14 @@ class House:
                             "port": self.coordinator_port, "cert": cert, "key": key, "token_file": self.token_file,
                             "signing_key": self.pki.token_key("coordinator"),
                             "receiver_key": self.pki.token_public("receiver"), "receiver_url": self.receiver_url},
-            "broker": self._broker_section(self.pki.service("coordinator"), self.people_port),
+            "mqtt": self._broker_section(self.pki.service("coordinator"), self.people_port),
             "log": {"level": "debug"},
         }
 
     def agent_config(self, name, files, state):
         return {
             "agent": {"client_id": name, "state_dir": state},
-            "broker": self._broker_section(self.pki.client(name), self.devices_port),
+            "mqtt": self._broker_section(self.pki.client(name), self.devices_port),
             "files": {"allow": files},
             "receiver": {"url": self.receiver_url, "backoff_min": "200ms", "backoff_max": "1s"},
             "log": {"level": "debug"},
@@ -271,6 +271,14 @@ class House:
         files = sorted(folder.iterdir()) if folder.is_dir() else []
         assert len(files) <= 1, f"more than one file in {folder}: {files}"
         return files[0] if files else None
+
+    def parts(self, upload):
+        """The files of an upload that has begun and is not complete."""
+        return [path for path in (self.store / ".incoming").rglob("*") if path.is_file() and upload in str(path)]
+
+    def wait_bytes(self, upload):
+        """Until the receiver has written some of it."""
+        wait_until(lambda: any(path.stat().st_size > 0 for path in self.parts(upload)), f"bytes of {upload} to arrive")
 
     # ending
 

@@ -31,6 +31,12 @@ class Proxy:
             for connection in self._connections:
                 connection.dark = True
 
+    def mute(self):
+        """The server still hears everything on the connections of now; its answers are lost."""
+        with self._lock:
+            for connection in self._connections:
+                connection.mute = True
+
     def light_up(self):
         """New connections work again. The old ones have lost bytes: they stay dark for ever."""
         with self._lock:
@@ -67,6 +73,7 @@ class Connection:
     def __init__(self, client, target, dark, count):
         self.dark = dark
         self._count = count
+        self.mute = False
         self.client = client
         self.server = None
         if dark:
@@ -84,9 +91,10 @@ class Connection:
         while True:
             try:
                 data = source.recv(CHUNK)
-                if self.dark and data:
+                silent = self.dark or (self.mute and source is self.server)
+                if silent and data:
                     continue
-                if self.dark:
+                if silent:
                     return  # the other side must not hear that this one has gone
                 if data:
                     self.pass_on(data, source, sink)
@@ -97,9 +105,6 @@ class Connection:
                 if not self.dark:
                     self.reset()
                 return
-
-    def pass_on(self, data, source, sink):
-        sink.sendall(data)
 
     def pass_on(self, data, source, sink):
         if source is self.client:

@@ -26,9 +26,9 @@ CLIENT = "restaurant_1"
 UNREACHABLE = (OSError, http.client.HTTPException)
 
 # Links that come back are tried again soon; a campaign has no hours.
-SOON = {"broker": {"backoff_min": "100ms", "backoff_max": "200ms"}}
+SOON = {"mqtt": {"backoff_min": "100ms", "backoff_max": "200ms"}}
 SOON_COORDINATOR = {**SOON, "requests": {"republish": "2s"}}
-SOON_AGENT = {"agent": {"concurrency": 4}, "broker": SOON["broker"],
+SOON_AGENT = {"agent": {"concurrency": 4}, "mqtt": SOON["mqtt"],
               "receiver": {"backoff_min": "100ms", "backoff_max": "200ms", "stall_time": "3s", "commit_timeout": "8s"}}
 
 
@@ -126,8 +126,8 @@ class Bench:
         self.uploads.append(upload)
         return upload
 
-    def settle(self, house, uploads, patience_s=30):
-        settle(self.tally, house, uploads, patience_s)
+    def settle(self, house, uploads, patience_s=30, must_complete=False):
+        settle(self.tally, house, uploads, patience_s, must_complete)
         for upload in uploads:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(upload.path)

@@ -94,12 +94,14 @@ def state_of(house, upload):
     return row["status"] if row else None
 
 
-def settle(tally, house, uploads, patience_s=30):
-    """Waits for the end of each and counts it."""
+def settle(tally, house, uploads, patience_s=30, must_complete=False):
+    """Waits for the end of each and counts it. must_complete: nothing that was done excuses another end."""
     for upload_id, state in wait_final(house, uploads, patience_s).items():
         upload = next(one for one in uploads if one.id == upload_id)
         if state is None:
             tally.count("hung", f"{upload} is {state_of(house, upload)} after {patience_s} s")
+        elif must_complete and state != "completed":
+            tally.count("wrong", f"{upload} is {state}: {house.request_row(upload.id).get('error')}")
         else:
             judge_stored(tally, house, upload, state)
 

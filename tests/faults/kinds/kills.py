@@ -27,7 +27,7 @@ def at_random(role):
                 bench.tally.injected += 1
                 bench.sleep(0.05)
                 victim.start(wait=False)
-                bench.settle(house, uploads)
+                bench.settle(house, uploads, must_complete=True)
     return kind
 
 
@@ -47,7 +47,7 @@ def at_call(role, calls, per_upload):
                 bench.tally.injected += line.hits
                 line.disarm()
                 bench.revive(victim, wait=False)
-                bench.settle(house, uploads)
+                bench.settle(house, uploads, must_complete=True)
     return kind
 
 
@@ -96,7 +96,7 @@ def by_strace(role):
                 victim.argv = plain
                 victim.kill()
                 victim.start(wait=False)
-                bench.settle(house, uploads)
+                bench.settle(house, uploads, must_complete=True)
     return kind
 
 

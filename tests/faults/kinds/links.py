@@ -21,7 +21,8 @@ def resets(bench):
         for _ in bench.rounds():
             state["left"] = bench.rng.randrange(2, 7)
             before = house.link.resets
-            bench.settle(house, [bench.ask(house, bench.rng.randbytes(bench.rng.randrange(500_000)))])
+            bench.settle(house, [bench.ask(house, bench.rng.randbytes(bench.rng.randrange(500_000)))],
+                         must_complete=True)
             bench.tally.injected += house.link.resets - before
             state["left"] = 0
 
@@ -36,7 +37,7 @@ def black_holes(bench):
             bench.tally.injected += 1
             bench.sleep(0.5)
             house.link.light_up()
-            bench.settle(house, uploads, 60)
+            bench.settle(house, uploads, 60, must_complete=True)
 
 
 def lost_packets(bench):
@@ -54,7 +55,7 @@ def lost_packets(bench):
             bench.tally.injected += 1
             wait_until(lambda some=uploads: all(state_of(house, one) in FINAL for one in some), "the end", 120)
             network.heal()
-            bench.settle(house, uploads)
+            bench.settle(house, uploads, must_complete=True)
 
 
 def lying_offsets(bench):
@@ -77,6 +78,7 @@ def lying_offsets(bench):
             if answer is None or answer.status not in (200, 201):
                 bench.tally.count("wrong", f"{upload} can't be finished after a lie: {answer}")
             judge_promises(bench.tally, house, upload)
+            bench.uploads.append(upload)
 
 
 def break_off(sender, upload, size):
@@ -123,6 +125,7 @@ def unclean_ends(bench):
             if answer is None or answer.status not in (200, 201):
                 bench.tally.count("wrong", f"{upload} can't be finished: {answer}")
             judge_promises(bench.tally, house, upload)
+            bench.uploads.append(upload)
 
 
 KINDS = {

@@ -28,9 +28,12 @@ static struct {
     char query[64];
     char trailer[64];
     atomic_ulong body_bytes;
-    atomic_uint ended, done, clean;
-    _Atomic(HttpRequest *) open; /* of /hold */
+    atomic_uint body_begun, ended, done, clean;
 } seen;
+
+/* The request of /hold until its done(): http_request_cut() wants its caller to know that it is not done. */
+static HttpRequest *open_request;
+static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void respond(HttpRequest *request, unsigned status, const char *text)
 {
@@ -52,8 +55,11 @@ static void on_begin(HttpRequest *request, void *userdata)
     (void)snprintf(seen.query, sizeof(seen.query), "%s", query ? query : "(none)");
     if (strcmp(http_request_path(request), "/refuse") == 0)
         respond(request, 403, "no");
-    if (strcmp(http_request_path(request), "/hold") == 0)
-        atomic_store(&seen.open, request);
+    if (strcmp(http_request_path(request), "/hold") == 0) {
+        (void)pthread_mutex_lock(&open_lock);
+        open_request = request;
+        (void)pthread_mutex_unlock(&open_lock);
+    }
     if (strcmp(http_request_path(request), "/abort") == 0)
         http_request_abort(request);
 }
@@ -64,6 +70,7 @@ static void on_body(HttpRequest *request, const void *data, size_t size, void *u
     (void)data;
     (void)userdata;
     atomic_fetch_add(&seen.body_bytes, size);
+    atomic_store(&seen.body_begun, 1);
 }
 
 static void on_end(HttpRequest *request, void *userdata)
@@ -80,7 +87,9 @@ static void on_done(HttpRequest *request, bool clean, void *userdata)
 {
     (void)request;
     (void)userdata;
-    atomic_store(&seen.open, NULL);
+    (void)pthread_mutex_lock(&open_lock);
+    open_request = NULL;
+    (void)pthread_mutex_unlock(&open_lock);
     atomic_store(&seen.clean, clean);
     atomic_fetch_add(&seen.done, 1);
 }
@@ -306,12 +315,12 @@ static void an_aborted_request_has_no_answer(void **state)
 
 static void *cut_when_open(void *userdata)
 {
-    HttpRequest *request = NULL;
-
     (void)userdata;
-    while (!request || atomic_load(&seen.body_bytes) == 0)
-        request = atomic_load(&seen.open);
-    http_request_cut(request);
+    wait_for(&seen.body_begun, 1);
+    (void)pthread_mutex_lock(&open_lock);
+    if (open_request)
+        http_request_cut(open_request);
+    (void)pthread_mutex_unlock(&open_lock);
     return NULL;
 }
 

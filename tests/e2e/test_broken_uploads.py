@@ -1,0 +1,75 @@
+"""The line between agent and receiver breaks in unkind ways; each request ends in one whole file all the same."""
+
+import os
+
+import pytest
+
+from harness.proxy import Proxy
+from harness.waiting import wait_until
+
+SIZE, RATE = 400_000, "200K"
+
+
+@pytest.fixture(scope="module")
+def house(shared_house):
+    house = shared_house
+    house.start_broker()
+    house.start_receiver()
+    house.start_coordinator()
+    house.line = house.closing(Proxy(house.receiver_port))
+    house.start_agent("restaurant_1", {"receiver": {
+        "url": f"https://127.0.0.1:{house.line.port}", "rate": RATE, "stall_time": "2s", "commit_timeout": "2s"}})
+    return house
+
+
+@pytest.fixture
+def begun(house, request):
+    """A request whose bytes flow: (content, id)."""
+    data = os.urandom(SIZE)
+    request_id = house.ask("restaurant_1", house.agents["restaurant_1"].file(request.function.__name__, data))
+    house.wait_bytes(request_id)
+    return data, request_id
+
+
+def assert_completes(house, begun, attempts):
+    data, request_id = begun
+    row = house.wait_status(request_id, "completed", "failed", timeout_s=30)
+    assert row["status"] == "completed", row
+    assert house.stored("restaurant_1", request_id).read_bytes() == data
+    agent = house.agents["restaurant_1"]
+    agent.wait_log(rf"{request_id}: done")
+    assert len(agent.log_lines(rf"{request_id}.*sending")) == attempts
+
+
+def test_connection_that_is_reset(house, begun):
+    house.line.cut()
+    assert_completes(house, begun, attempts=2)
+
+
+def test_connection_that_goes_dark_is_given_up_after_stall_time(house, begun):
+    house.line.black_out()
+    house.agents["restaurant_1"].wait_log(rf"{begun[1]}: attempt 1 failed")
+    house.line.light_up()
+    row = house.wait_status(begun[1], "completed", "failed", timeout_s=30)
+    assert row["status"] == "completed", row
+    assert house.stored("restaurant_1", begun[1]).read_bytes() == begun[0]
+
+
+def test_answer_that_is_lost_is_asked_for_again_and_the_file_is_stored_once(house, begun):
+    house.line.mute()
+    wait_until(lambda: house.stored("restaurant_1", begun[1]), "the receiver to have stored it")
+    stored = house.stored("restaurant_1", begun[1]).stat()
+    assert_completes(house, begun, attempts=2)
+    again = house.stored("restaurant_1", begun[1]).stat()
+    assert (stored.st_ino, stored.st_mtime_ns) == (again.st_ino, again.st_mtime_ns)
+
+
+def test_cancel_while_it_waits_for_the_next_try(house, begun):
+    house.line.black_out()
+    agent = house.agents["restaurant_1"]
+    agent.wait_log(rf"{begun[1]}: attempt 1 failed")
+    assert house.cli("cancel", begun[1]).returncode == 0
+    house.wait_status(begun[1], "cancelled")
+    house.line.light_up()
+    wait_until(lambda: not agent.workers(), "the agent to be idle")
+    assert house.stored("restaurant_1", begun[1]) is None
