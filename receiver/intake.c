@@ -56,6 +56,12 @@ static int refuse_client_busy(Refusal *refusal)
         "This client has as many incomplete uploads, or bytes of them, as it may; finish one first.");
 }
 
+static int refuse_again(Refusal *refusal)
+{
+    return refuse(refusal, 503, ERROR_UNAVAILABLE, "TRY_AGAIN",
+                  "The receiver can't take it just now; try again later.");
+}
+
 static int refuse_full(Refusal *refusal)
 {
     return refuse(refusal, 507, ERROR_RESOURCE_EXHAUSTED, "NO_SPACE",
@@ -82,8 +88,7 @@ static int refuse_begin(const Intake *intake, int r, Refusal *refusal)
         return refuse(refusal, 503, ERROR_UNAVAILABLE, "TOO_MANY_UPLOADS",
                       "The receiver has all the uploads it can take; try again later.");
     case UPLOADS_E_AGAIN:
-        return refuse(refusal, 503, ERROR_UNAVAILABLE, "TRY_AGAIN",
-                      "The receiver is ending; try again later.");
+        return refuse_again(refusal);
     case UPLOADS_E_CLIENT_BUSY:
         return refuse_client_busy(refusal);
     case UPLOADS_E_FULL:
@@ -115,6 +120,8 @@ static int refuse_body(const Intake *intake, int r, Refusal *refusal)
         return refuse_client_busy(refusal);
     case UPLOADS_E_FULL:
         return refuse_full(refusal);
+    case UPLOADS_E_AGAIN:
+        return refuse_again(refusal);
     case UPLOADS_E_LENGTH:
         return refuse_length(intake, refusal);
     case UPLOADS_E_DIGEST:
@@ -326,7 +333,8 @@ void intake_end(HttpRequest *request)
         log_complete(intake, stored);
         answer_complete(request, intake, stored);
     } else if (r == UPLOADS_E_INCOMPLETE) {
-        log_progress(intake, "goes on later", "incomplete");
+        log_at(LOG_LEVEL_DEBUG, intake->client, intake->id, "incomplete, at byte %" PRIu64,
+               transfer_offset(intake->transfer));
         http_respond(request, answer_progress(intake, 204, "?0", transfer_offset(intake->transfer)));
     } else {
         (void)refuse_body(intake, r, &intake->refusal);

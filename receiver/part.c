@@ -21,6 +21,14 @@ static bool is_full(int r)
     return r == -ENOSPC || r == -EDQUOT || r == -EFBIG;
 }
 
+/* What passes by itself becomes a SPOOL_E. */
+static int sort_error(int r)
+{
+    if (is_full(r))
+        return SPOOL_E_FULL;
+    return r == -ENOMEM || r == -EMFILE || r == -ENFILE || r == -EAGAIN ? SPOOL_E_SCARCE : r;
+}
+
 static void file_name(const Part *part, FileKind kind, char out[static PART_NAME_SIZE])
 {
     spool_file_name(&part->record, part->number, kind, out);
@@ -119,7 +127,7 @@ int spool_create(Spool *spool, const PartRecord *record, Part **ret_part)
     int r = create_files(part);
     if (r < 0) {
         (void)part_remove(part);
-        return is_full(r) ? SPOOL_E_FULL : r;
+        return sort_error(r);
     }
     *ret_part = part;
     return 0;
@@ -146,7 +154,7 @@ int part_restart(Part *part, const PartRecord *record)
         remove_file(part, FILE_PART);
         part->number = old_number;
         part->record = old_record;
-        return is_full(r) ? SPOOL_E_FULL : r;
+        return sort_error(r);
     }
     (void)unlinkat(part->spool->fd, old_journal, 0); /* left over, the higher number counts */
     return 0;
@@ -247,23 +255,32 @@ static int read_marks(const Part *part, Mark **ret_marks, size_t *ret_count)
     return r == -ENOENT || r == -EBADMSG ? 0 : r; /* no marks: nothing of the bytes is known */
 }
 
-/* A new journal in the place of the old one, durable, with nothing but what counts. */
+/* A new journal in the place of the old one, durable, with nothing but what counts. On failure the old one
+ * stays, and goes on; -EIO: which of the two it is is not known. */
 static int rewrite_journal(Part *part, const Mark *mark)
 {
     char *head CLEANUP(free_ptr) = journal_head_format(&part->record, mark->offset > 0 ? mark : NULL);
-    char name[PART_NAME_SIZE];
+    char old_name[PART_NAME_SIZE], new_name[PART_NAME_SIZE];
 
     if (!head)
         return -ENOMEM;
-    file_name(part, FILE_JOURNAL, name);
-    int r = file_replace_at(part->spool->fd, name, head, strlen(head), FILE_MODE);
-    int fd = r < 0 ? r : open_file(part, FILE_JOURNAL, O_WRONLY | O_APPEND);
-    if (fd < 0)
-        return fd;
+    file_name(part, FILE_JOURNAL, old_name);
+    file_name(part, FILE_NEW_JOURNAL, new_name);
+    int fd CLEANUP(close_fd) = open_file(part, FILE_NEW_JOURNAL, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND);
+    int r = fd < 0 ? fd : write_all(fd, head, strlen(head));
+    if (r == 0 && (fsync(fd) < 0 || renameat(part->spool->fd, new_name, part->spool->fd, old_name) < 0))
+        r = -errno;
+    if (r < 0) {
+        (void)unlinkat(part->spool->fd, new_name, 0); /* left over, the next start removes it */
+        return r;
+    }
     close_fd(&part->journal_fd);
-    part->journal_fd = fd;
+    part->journal_fd = TAKE_FD(fd);
     part->journal_size = strlen(head);
-    part->journal_dirty = part->folder_dirty = false;
+    part->journal_dirty = false;
+    if (folder_sync(part->spool->fd) < 0)
+        return -EIO;
+    part->folder_dirty = false;
     return 0;
 }
 
@@ -274,7 +291,7 @@ static int settle_at(Part *part, const Mark *mark)
     part->marked_ms = clock_monotonic_ms();
     if (ftruncate(part->fd, (off_t)mark->offset) < 0 || lseek(part->fd, (off_t)mark->offset, SEEK_SET) < 0 ||
         fsync(part->fd) < 0)
-        return -errno;
+        return -EIO;
     return rewrite_journal(part, mark);
 }
 
@@ -301,13 +318,13 @@ int part_open(Part *part, bool (*go_on)(void *userdata), void *userdata)
         return 0;
     int fd = open_file(part, FILE_PART, O_RDWR | O_CREAT);
     if (fd < 0)
-        return is_full(fd) ? SPOOL_E_FULL : fd;
+        return sort_error(fd);
     part->failed = false;
     part->fd = fd;
     int r = take_over(part, fd, go_on, userdata);
     if (r != 0)
         part_shut(part);
-    return is_full(r) ? SPOOL_E_FULL : r;
+    return sort_error(r);
 }
 
 /* Writing */
@@ -386,10 +403,10 @@ int part_append(Part *part, const void *data, size_t size)
     flush_early(part);
     if (part->offset - part->marked < MARK_EVERY && clock_monotonic_ms() - part->marked_ms < MARK_EVERY_MS)
         return 0;
-    r = add_mark(part);
-    if (is_full(r) || (r == 0 && !spool_has_room(part->spool, 0)))
-        return SPOOL_E_FULL;
-    return r;
+    r = sort_error(add_mark(part));
+    if (r == SPOOL_E_SCARCE)
+        r = 0; /* the next one will do */
+    return r == 0 && !spool_has_room(part->spool, 0) ? SPOOL_E_FULL : r;
 }
 
 uint64_t part_offset(const Part *part)
@@ -405,11 +422,12 @@ const PartRecord *part_record(const Part *part)
 int part_note(Part *part, uint64_t attempt, bool has_length, uint64_t length)
 {
     PartRecord *record = &part->record;
+    uint64_t old_attempt = record->attempt;
     bool new_length = has_length && !record->has_length;
 
-    if (attempt <= record->attempt && !new_length)
+    if (attempt <= old_attempt && !new_length)
         return 0;
-    if (attempt > record->attempt)
+    if (attempt > old_attempt)
         record->attempt = attempt;
     if (new_length) {
         record->has_length = true;
@@ -417,7 +435,11 @@ int part_note(Part *part, uint64_t attempt, bool has_length, uint64_t length)
     }
     char *line CLEANUP(free_ptr) = journal_change_format(record);
     int r = append_journal(part, line);
-    return is_full(r) ? SPOOL_E_FULL : r;
+    if (r < 0) {
+        record->attempt = old_attempt;
+        record->has_length &= !new_length;
+    }
+    return sort_error(r);
 }
 
 int part_sync_data(Part *part)
@@ -427,7 +449,7 @@ int part_sync_data(Part *part)
     if (fsync(part->fd) == 0)
         return 0;
     part->failed = true;
-    return -errno;
+    return -EIO; /* whatever the reason: which bytes were lost is not known */
 }
 
 static int sync_journal(Part *part)
@@ -438,12 +460,12 @@ static int sync_journal(Part *part)
             return r;
     }
     if (part->journal_dirty && fsync(part->journal_fd) < 0)
-        return -errno;
+        return -EIO;
     part->journal_dirty = false;
-    int r = part->folder_dirty ? folder_sync(part->spool->fd) : 0;
-    if (r == 0)
-        part->folder_dirty = false;
-    return r;
+    if (part->folder_dirty && folder_sync(part->spool->fd) < 0)
+        return -EIO;
+    part->folder_dirty = false;
+    return 0;
 }
 
 int part_sync(Part *part)
@@ -451,12 +473,9 @@ int part_sync(Part *part)
     if (part->failed)
         return -EIO;
     int r = part->synced == part->offset && !part->folder_dirty ? 0 : part_sync_data(part);
-    if (r < 0)
-        return r; /* also for want of space: which bytes were lost is not known */
-    r = sync_journal(part);
-    if (is_full(r))
-        return SPOOL_E_FULL;
-    part->failed = r < 0;
+    if (r == 0)
+        r = sort_error(sync_journal(part));
+    part->failed |= r < 0;
     if (r == 0)
         part->synced = part->offset;
     return r;

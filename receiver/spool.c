@@ -14,7 +14,7 @@
 #include <sys/statvfs.h>
 
 static const char *const kind_names[] = {
-    [FILE_PART] = "part", [FILE_JOURNAL] = "journal", [FILE_ASIDE] = "aside"};
+    [FILE_PART] = "part", [FILE_JOURNAL] = "journal", [FILE_NEW_JOURNAL] = "new", [FILE_ASIDE] = "aside"};
 
 /* A name taken apart. */
 typedef struct FileName {
@@ -114,8 +114,6 @@ typedef struct Scan {
     Spool *spool;
     void (*take)(Part *part, int64_t age_ms, void *userdata);
     void *userdata;
-    int r;
-    size_t found;
 } Scan;
 
 static bool raise_number(const Spool *spool, const char *text, const FileName *name, void *userdata)
@@ -176,35 +174,39 @@ static Part *found_part(Spool *spool, const PartRecord *record, uint64_t number,
     return part;
 }
 
+/* A journal that can't be read now is left alone: its upload starts over under another number, and the next
+ * start sees that this one is older. */
 static bool take_journal(const Spool *spool, const char *text, const FileName *name, void *userdata)
 {
     Scan *scan = userdata;
     PartRecord *record CLEANUP(free_ptr) = calloc(1, sizeof(*record));
+    Part *part = NULL;
     int64_t age_ms = 0;
 
     if (name->kind != FILE_JOURNAL)
         return true;
-    scan->r = record ? read_record(spool, text, name, record) : -ENOMEM;
-    if (scan->r == -EBADMSG || scan->r == -EFBIG) {
+    int r = record ? read_record(spool, text, name, record) : -ENOMEM;
+    if (r == -EBADMSG || r == -EFBIG) {
         log_at(LOG_LEVEL_WARN, name->client, name->id,
                "a part is removed: .incoming/%s is damaged; the upload starts over", text);
-        scan->r = unlinkat(spool->fd, text, 0) < 0 ? -errno : 0;
-        return scan->r == 0;
+        (void)unlinkat(spool->fd, text, 0); /* remains the part, which then is an orphan */
+        return true;
     }
-    Part *part = scan->r == 0 ? found_part(scan->spool, record, name->number, &age_ms) : NULL;
-    if (!part) {
-        scan->r = scan->r < 0 ? scan->r : -ENOMEM;
-        return false;
-    }
-    scan->take(part, age_ms, scan->userdata);
+    if (r == 0)
+        part = found_part(scan->spool, record, name->number, &age_ms);
+    if (part)
+        scan->take(part, age_ms, scan->userdata);
+    else
+        log_at(LOG_LEVEL_ERROR, name->client, name->id, ".incoming/%s can't be read: %s", text,
+               strerror(r < 0 ? -r : ENOMEM));
     return true;
 }
 
 static bool remove_orphan(const Spool *spool, const char *text, const FileName *name, void *userdata)
 {
     (void)userdata;
-    if (name->kind == FILE_PART && !exists(spool, name, FILE_JOURNAL, name->number) &&
-        unlinkat(spool->fd, text, 0) < 0)
+    bool orphan = name->kind == FILE_PART && !exists(spool, name, FILE_JOURNAL, name->number);
+    if ((orphan || name->kind == FILE_NEW_JOURNAL) && unlinkat(spool->fd, text, 0) < 0)
         log_warn(".incoming/%s: can't be removed: %s", text, strerror(errno));
     return true;
 }
@@ -216,8 +218,6 @@ int spool_scan(Spool *spool, void (*take)(Part *part, int64_t age_ms, void *user
 
     if (r == 0)
         r = each_file(spool, take_journal, &scan);
-    if (r == 0)
-        r = scan.r;
     return r == 0 ? each_file(spool, remove_orphan, NULL) : r;
 }
 

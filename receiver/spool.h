@@ -25,6 +25,8 @@
 typedef struct Spool Spool;
 typedef struct Part Part;
 
+/* "A SPOOL_E" below: one of these. They pass; the part is kept, closed or open as it was if nothing else is
+ * said. */
 enum {
     SPOOL_E_FULL = 1, /* no space above the floor: the part is kept */
     SPOOL_E_STOPPED,  /* go_on() said no */
@@ -50,8 +52,8 @@ void spool_sweep_asides(Spool *spool, int64_t before_unix_ms);
 /* Whether size more bytes fit above the floor, if need be in the place of asides. */
 bool spool_has_room(Spool *spool, uint64_t size);
 
-/* A new, empty, open part; record->deleted is ignored. 0, SPOOL_E_FULL (also if the length would not fit now)
- * or a negative errno. */
+/* A new, empty, open part; record->deleted is ignored. 0, a SPOOL_E (_FULL also if the length would not fit
+ * now) or a negative errno. */
 int spool_create(Spool *spool, const PartRecord *record, Part **ret_part) MUST_CHECK;
 
 /* The same with a part that is there: its bytes go first, so that they do not take the room of the new ones;
@@ -60,8 +62,8 @@ int spool_create(Spool *spool, const PartRecord *record, Part **ret_part) MUST_C
 int part_restart(Part *part, const PartRecord *record) MUST_CHECK;
 
 /* Opens a closed part: reads it up to the last mark whose digest is right, cuts off what lies behind, and
- * makes that durable. go_on(userdata) is asked now and then. 0 (also if it was open), SPOOL_E_FULL,
- * SPOOL_E_STOPPED, or a negative errno, after which it is only good for part_set_aside(). */
+ * makes that durable. go_on(userdata) is asked now and then. 0 (also if it was open), a SPOOL_E, or a
+ * negative errno, after which it is only good for part_set_aside(). */
 int part_open(Part *part, bool (*go_on)(void *userdata), void *userdata) MUST_CHECK;
 bool part_is_open(const Part *part);
 void part_shut(Part *part); /* closes it; what was not marked or synced may be lost */
@@ -72,14 +74,14 @@ void part_shut(Part *part); /* closes it; what was not marked or synced may be l
 int part_append(Part *part, const void *data, size_t size) MUST_CHECK;
 uint64_t part_offset(const Part *part); /* of a closed part: the size of its file */
 
-/* Raises the attempt, sets the length if it was not known. As durable as what is appended. 0, SPOOL_E_FULL or
- * a negative errno. */
+/* Raises the attempt, sets the length if it was not known. As durable as what is appended. 0, a SPOOL_E or a
+ * negative errno. */
 int part_note(Part *part, uint64_t attempt, bool has_length, uint64_t length) MUST_CHECK;
 const PartRecord *part_record(const Part *part);
 
 /* Makes durable all that was appended, and how much that is. Only after 0 may the offset be stated to a peer.
- * 0; SPOOL_E_FULL (there is no room to write down how much: part_shut() it); or a negative errno, after which
- * it is only good for part_set_aside(): a failed fsync is never tried again. */
+ * 0; a SPOOL_E (how much can't be written down: part_shut() it); or a negative errno, after which it is only
+ * good for part_set_aside(): a failed fsync is never tried again. */
 int part_sync(Part *part) MUST_CHECK;
 
 /* The bytes only, for a commit: what the journal says plays no role any more. 0 or a negative errno, as

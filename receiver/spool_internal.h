@@ -29,7 +29,7 @@ struct Part {
     bool failed;                      /* a sync has failed: nothing is known any more */
 };
 
-typedef enum FileKind { FILE_PART, FILE_JOURNAL, FILE_ASIDE } FileKind;
+typedef enum FileKind { FILE_PART, FILE_JOURNAL, FILE_NEW_JOURNAL, FILE_ASIDE } FileKind;
 
 void spool_file_name(const PartRecord *record, uint64_t number, FileKind kind,
                      char out[static PART_NAME_SIZE]);

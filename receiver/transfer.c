@@ -137,7 +137,7 @@ static int prepare_begin(Transfer *transfer, const TransferStart *start)
     record->attempt = upload->attempt;
     int r = upload->part ? part_restart(upload->part, record)
                          : spool_create(transfer->uploads->spool, record, &upload->part);
-    return r == SPOOL_E_FULL ? UPLOADS_E_FULL : r;
+    return uploads_spool_error(r);
 }
 
 static int prepare_resume(Transfer *transfer, const TransferStart *start, uint64_t offset,
@@ -159,13 +159,12 @@ static int prepare_resume(Transfer *transfer, const TransferStart *start, uint64
         *ret_offset = at;
         return r == 0 ? UPLOADS_E_OFFSET : r;
     }
-    if (start->has_length &&
-        (start->length < at || (record->has_length && record->length != start->length)))
+    if (start->has_length && (start->length < at || (record->has_length && record->length != start->length)))
         return UPLOADS_E_LENGTH;
     if (record->has_length && !spool_has_room(transfer->uploads->spool, record->length - at))
         return UPLOADS_E_FULL;
     r = part_note(upload->part, start->attempt, start->has_length, start->length);
-    return r == SPOOL_E_FULL ? UPLOADS_E_FULL : r;
+    return uploads_spool_error(r);
 }
 
 /* The holder's, without the lock. */
@@ -288,7 +287,7 @@ static int write_part(Transfer *transfer, const void *data, size_t size)
             part_set_aside(upload->part);
     }
     let_go(transfer);
-    return r < 0 ? UPLOADS_E_SPOILED : r == SPOOL_E_FULL ? UPLOADS_E_FULL : 0;
+    return r < 0 ? UPLOADS_E_SPOILED : uploads_spool_error(r);
 }
 
 int transfer_write(Transfer *transfer, const void *data, size_t size)

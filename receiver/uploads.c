@@ -235,6 +235,11 @@ static int spoil(Upload *upload, const char *what, int r)
     return UPLOADS_E_SPOILED;
 }
 
+int uploads_spool_error(int r)
+{
+    return r == SPOOL_E_FULL ? UPLOADS_E_FULL : r > 0 ? UPLOADS_E_AGAIN : r;
+}
+
 int uploads_open_part(Uploads *uploads, Upload *upload)
 {
     Wanted wanted = {.uploads = uploads, .upload = upload};
@@ -245,7 +250,7 @@ int uploads_open_part(Uploads *uploads, Upload *upload)
         return spoil(upload, "what an earlier connection left can't be read", r);
     if (r == 0 && !was_open)
         log_at(LOG_LEVEL_DEBUG, upload->client, upload->id, "taken up again");
-    return r == SPOOL_E_FULL ? UPLOADS_E_FULL : r > 0 ? UPLOADS_E_AGAIN : 0;
+    return uploads_spool_error(r);
 }
 
 int uploads_sync_part(Upload *upload)
@@ -256,7 +261,7 @@ int uploads_sync_part(Upload *upload)
         return spoil(upload, "the part can't be made durable", r);
     if (r > 0)
         part_shut(upload->part); /* the next one to open it sees how far it is durable */
-    return r == SPOOL_E_FULL ? UPLOADS_E_FULL : r > 0 ? UPLOADS_E_AGAIN : 0;
+    return uploads_spool_error(r);
 }
 
 /* Life */

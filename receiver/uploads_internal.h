@@ -92,6 +92,9 @@ bool uploads_is_over_quota(const Uploads *uploads, const char *client);
 
 void uploads_remove_all(UploadList *evicted, const char *why);
 
+/* A SPOOL_E as an UPLOADS_E; others stay as they are. */
+int uploads_spool_error(int r);
+
 /* part_open() for the upload's part, which the caller is busy with; an unreadable one is set aside. 0,
  * UPLOADS_E_FULL, _AGAIN, or _SPOILED: then the upload stands at 0, and may be opened again. */
 int uploads_open_part(Uploads *uploads, Upload *upload);
