@@ -37,8 +37,8 @@ def kinds():
 
 def run_kind(task):
     """In a process of its own. Returns the tally."""
-    name, seed, runs, deadline, pki_folder = task
-    bench = Bench(name, seed, runs, deadline, pki_folder)
+    name, options, runs, deadline, pki_folder = task
+    bench = Bench(name, options, runs, deadline, pki_folder)
     started = time.monotonic()
     try:
         kinds()[name][0](bench)
@@ -59,6 +59,7 @@ def arguments():
     parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="kinds whose names contain it; may be repeated")
     parser.add_argument("--runs", type=int, help="of each kind, instead of the form's own number")
     parser.add_argument("--lanes", type=int, default=LANES, help="kinds at a time")
+    parser.add_argument("--plant", help="the planted bug to choose, in programs built with BECKON_PLANTS")
     parser.add_argument("--list", action="store_true", help="the names of the kinds")
     return parser.parse_args()
 
@@ -74,7 +75,7 @@ def main():
     deadline = time.monotonic() + (25 * 60 if options.long else 150)
     try:
         pki = prepare_pki(folder / "pki")
-        tasks = [(name, options.seed, options.runs or kind[2 if options.long else 1], deadline, str(pki.folder))
+        tasks = [(name, options, options.runs or kind[2 if options.long else 1], deadline, str(pki.folder))
                  for name, kind in chosen.items()]
         tallies = run_all(tasks, options.lanes)
     finally:

@@ -273,8 +273,8 @@ class House:
         return files[0] if files else None
 
     def parts(self, upload):
-        """The files of an upload that has begun and is not complete."""
-        return [path for path in (self.store / ".incoming").rglob("*") if path.is_file() and upload in str(path)]
+        """The files of an upload that has begun and is not complete; not what is remembered of a deleted one."""
+        return [path for path in (self.store / ".incoming").glob("*.part") if upload in path.name]
 
     def wait_bytes(self, upload):
         """Until the receiver has written some of it."""

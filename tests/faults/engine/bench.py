@@ -32,14 +32,22 @@ SOON_AGENT = {"agent": {"concurrency": 4}, "mqtt": SOON["mqtt"],
               "receiver": {"backoff_min": "100ms", "backoff_max": "200ms", "stall_time": "3s", "commit_timeout": "8s"}}
 
 
+def add_environment(house, role, more):
+    """Adds to what a program is started with."""
+    prefix, env = house.launch.get(role, ([], {}))
+    house.launch[role] = (prefix, {**env, **more})
+
+
 class Skipped(Exception):
     """This machine can't; the text says why."""
 
 
 class Bench:
-    def __init__(self, kind, seed, runs, deadline, pki_folder):
+    def __init__(self, kind, options, runs, deadline, pki_folder):
         self.tally = Tally(kind)
-        self.rng = random.Random(f"{seed}/{kind}")
+        self.rng = random.Random(f"{options.seed}/{kind}")
+        self.long = options.long
+        self.plant = options.plant
         self.runs = runs
         self.deadline = deadline
         self.folder = Path(tempfile.mkdtemp(prefix="beckon-faults-"))
@@ -65,7 +73,10 @@ class Bench:
         self._number += 1
         folder = self.folder / f"house{self._number}"
         folder.mkdir()
-        return House(folder, self.pki)
+        house = House(folder, self.pki)
+        if self.plant:
+            house.launch = {role: ([], {"BECKON_PLANT": self.plant}) for role in ("receiver", "agent", "coordinator")}
+        return house
 
     @contextlib.contextmanager
     def house(self, agent=None, receiver=None, coordinator=None, link=None, house=None):
@@ -96,7 +107,7 @@ class Bench:
         lines = {role: Faultline(folder, PROGRAMS[role]) for role in roles}
         env = {"LD_PRELOAD": library(), "BECKON_FAULTS": str(folder)}
         for role in roles:
-            house.launch["agent" if role == "worker" else role] = ([], env)
+            add_environment(house, "agent" if role == "worker" else role, env)
         return lines
 
     # uploads

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from engine.bench import CLIENT, Skipped
+from engine.bench import CLIENT, Skipped, add_environment
 
 from .kills import daemons_of
 
@@ -36,7 +36,7 @@ def jumping(role):
             raise Skipped("needs faketime")
         house = bench.make_house()
         clock = Clock(house.folder / "clock")
-        house.launch[role] = ([], clock.environment(library))
+        add_environment(house, role, clock.environment(library))
         with bench.house(house=house):
             victim = daemons_of(house)[role]
             for _ in bench.rounds():
