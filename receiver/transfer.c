@@ -49,7 +49,7 @@ static int check_room(Uploads *uploads, const TransferStart *start, const Upload
 
     if (uploads->open >= uploads->config.open_max && !(upload && upload->holder))
         return UPLOADS_E_BUSY;
-    if (resume && !(upload && upload->part))
+    if (resume && !(upload && upload->begun))
         return 0; /* there is nothing to go on with, but perhaps something to compare with */
     return uploads_make_room(uploads, start->client, upload, size, evicted) ? 0 : UPLOADS_E_CLIENT_BUSY;
 }
