@@ -22,9 +22,10 @@ typedef struct Intake {
     char id[UPLOAD_ID_SIZE];
     IntakeFields fields;
     Refusal refusal;      /* what went wrong in the middle of the body, answered at its end */
-    uint64_t true_offset; /* where a PATCH with another offset should have begun */
-    uint64_t drained;     /* bytes read since then */
-    bool ended;           /* the body came to its clean end */
+    bool has_true_offset; /* the refusal says where the upload stands: */
+    uint64_t true_offset;
+    uint64_t drained; /* bytes read since then */
+    bool ended;       /* the body came to its clean end */
     int64_t started_ms;
 } Intake;
 
@@ -128,6 +129,10 @@ static int refuse_body(const Intake *intake, int r, Refusal *refusal)
         (void)refuse(refusal, 400, ERROR_DATA_LOSS, "DIGEST_MISMATCH",
                      "What arrived does not have the digest that was said; send the file again.");
         return refusal_type(refusal, PROBLEM_TYPES "digest-mismatching-values");
+    case UPLOADS_E_COMPLETE:
+        (void)refuse(refusal, 409, ERROR_ALREADY_EXISTS, "UPLOAD_COMPLETE",
+                     "The upload is complete already.");
+        return refusal_type(refusal, PROBLEM_TYPES "completed-upload");
     case UPLOADS_E_CONFLICT:
         (void)refuse(refusal, 409, ERROR_ALREADY_EXISTS, "ALREADY_EXISTS",
                      "The upload is complete with another content; use a new id.");
@@ -149,7 +154,7 @@ static void answer_refused(HttpRequest *request, const Intake *intake)
         answer_limit(response, intake->api->max_size);
     if (refusal->status == 415)
         http_response_header(response, "Accept-Patch", PARTIAL_UPLOAD);
-    if (strcmp(refusal->problem.reason, "OFFSET_MISMATCH") == 0)
+    if (intake->has_true_offset)
         answer_number(response, "Upload-Offset", intake->true_offset);
     answer_interop_version(response, intake->fields.interop_version);
     http_respond(request, response);
@@ -196,6 +201,7 @@ static int intake_start(HttpRequest *request, Intake *intake, Refusal *refusal)
     int r = intake->method == INTAKE_PATCH ? transfer_resume(intake->api->uploads, &start, fields->offset,
                                                              &intake->transfer, &intake->true_offset)
                                            : transfer_begin(intake->api->uploads, &start, &intake->transfer);
+    intake->has_true_offset = r == UPLOADS_E_OFFSET;
     return r == 0 ? 0 : refuse_begin(intake, r, refusal);
 }
 
@@ -337,6 +343,8 @@ void intake_end(HttpRequest *request)
                transfer_offset(intake->transfer));
         http_respond(request, answer_progress(intake, 204, "?0", transfer_offset(intake->transfer)));
     } else {
+        intake->has_true_offset = r == UPLOADS_E_COMPLETE || r == UPLOADS_E_CONFLICT;
+        intake->true_offset = intake->has_true_offset ? stored->receipt.size_bytes : 0;
         (void)refuse_body(intake, r, &intake->refusal);
         answer_refused(request, intake);
     }

@@ -350,21 +350,22 @@ static int check_body(Transfer *transfer, const TransferClaims *claims,
 }
 
 /* The same file again gets the same answer. */
-static int finish_repeat(Transfer *transfer, const TransferClaims *claims, Stored *ret_stored)
+static int finish_repeat(Transfer *transfer, const TransferClaims *claims, Completion completion,
+                         Stored *ret_stored)
 {
     uint8_t sha256[SHA256_SIZE];
     int r = digest_final(transfer->digest, sha256);
 
+    *ret_stored = *transfer->known;
     if (r == 0)
         r = check_body(transfer, claims, sha256);
     if (r != 0)
         return r;
+    if (completion == COMPLETION_NOT_YET && transfer_offset(transfer) != ret_stored->receipt.size_bytes)
+        return UPLOADS_E_COMPLETE; /* a piece out of its middle tells nothing of the whole */
     if (!claims_hold(claims->whole, claims->whole_count, sha256))
         return UPLOADS_E_DIGEST; /* first: bytes spoilt on the way are no other content */
-    if (memcmp(sha256, transfer->known->receipt.sha256, SHA256_SIZE) != 0)
-        return UPLOADS_E_CONFLICT;
-    *ret_stored = *transfer->known;
-    return 0;
+    return memcmp(sha256, ret_stored->receipt.sha256, SHA256_SIZE) == 0 ? 0 : UPLOADS_E_CONFLICT;
 }
 
 /* upload->part is NULL after success, and begins at 0 after what can't be mended. */
@@ -422,7 +423,7 @@ int transfer_finish(Transfer *transfer, const TransferClaims *claims, Stored *re
     if (completion == COMPLETION_WRONG_LENGTH)
         return UPLOADS_E_LENGTH;
     if (transfer->known)
-        return finish_repeat(transfer, claims, ret_stored);
+        return finish_repeat(transfer, claims, completion, ret_stored);
     if (!grasp(transfer, completion == COMPLETION_NOW))
         return UPLOADS_E_FENCED;
     int r = finish_part(transfer, claims, completion, ret_stored);

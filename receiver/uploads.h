@@ -106,8 +106,9 @@ typedef struct TransferClaims {
 } TransferClaims;
 
 /* At the body's clean end. 0: the upload is complete, now or before, and *ret_stored says what it is.
- * UPLOADS_E_INCOMPLETE: it stands, durably, at transfer_offset(). Or UPLOADS_E_FENCED, _LENGTH, _DIGEST,
- * _CONFLICT, _FULL, _SPOILED, or a negative errno. */
+ * UPLOADS_E_INCOMPLETE: it stands, durably, at transfer_offset(). _COMPLETE, _CONFLICT: it was complete
+ * before, as *ret_stored says, and the body is a piece of it, or of something else. Or UPLOADS_E_FENCED,
+ * _LENGTH, _DIGEST, _FULL, _AGAIN, _SPOILED, or a negative errno. */
 int transfer_finish(Transfer *transfer, const TransferClaims *claims, Stored *ret_stored) MUST_CHECK;
 
 /* The connection is done with; what it left of an incomplete upload is made durable and kept. Frees; NULL is

@@ -514,6 +514,10 @@ static void the_end_of_a_finished_upload_may_be_repeated(void **state)
     assert_int_equal(transfer_write(transfer, "World", 5), 0);
     assert_int_equal(finish_marked(transfer, true), UPLOADS_E_CONFLICT);
     (void)transfer_end(transfer);
+    transfer = resume(uploads, "a", 6);
+    assert_int_equal(transfer_write(transfer, "wor", 3), 0);
+    assert_int_equal(finish_marked(transfer, false), UPLOADS_E_COMPLETE);
+    (void)transfer_end(transfer);
     assert_int_equal(try_resume(uploads, "a", 12, 0, &transfer, &offset), UPLOADS_E_OFFSET);
     assert_int_equal(offset, 11);
     assert_int_equal(try_resume(uploads, "unknown", 0, 0, &transfer, &offset), UPLOADS_E_ABSENT);
