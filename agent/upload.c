@@ -4,6 +4,7 @@
 #include "agent/source.h"
 #include "common/files.h"
 #include "common/json.h"
+#include "common/planted.h"
 #include "common/text.h"
 
 #include <errno.h>
@@ -51,17 +52,22 @@ static void fail_source(Upload *upload, int error)
         fail(upload, false, ERROR_DATA_LOSS, "READ_ERROR", strerror(-error));
 }
 
+/* All is read, and still is what was read. */
+static void end_source(Upload *upload)
+{
+    upload->body_ended = true;
+    memcpy(upload->result.sha256, upload->source.sha256, SHA256_SIZE);
+    digest_field_format(upload->result.sha256, upload->digest_field);
+}
+
 static ssize_t on_read(void *buf, size_t size, void *userdata)
 {
     Upload *upload = userdata;
     size_t got = 0;
     int r = source_read(&upload->source, buf, size, &got);
 
-    if (r == 0 && got == 0) {
-        r = source_digest(&upload->source, upload->result.sha256);
-        upload->body_ended = r == 0;
-        digest_field_format(upload->result.sha256, upload->digest_field);
-    }
+    if (r == 0 && got == 0)
+        end_source(upload);
     if (r != 0) {
         fail_source(upload, r);
         return -1;
@@ -71,7 +77,10 @@ static ssize_t on_read(void *buf, size_t size, void *userdata)
 
 static const char *on_trailer(void *userdata)
 {
-    return ((Upload *)userdata)->digest_field;
+    const Upload *upload = userdata;
+
+    return PLANTED("resume-without-rehash") && upload->start_offset > 0 ? "none=:AAAA:"
+                                                                        : upload->digest_field;
 }
 
 static void on_tick(void *userdata)
@@ -114,6 +123,8 @@ static bool is_same_digest(const Upload *upload, const HttpAnswer *answer)
 {
     uint8_t theirs[SHA256_SIZE];
 
+    if (PLANTED("resume-without-rehash") && upload->start_offset > 0)
+        return true;
     return digest_field_parse(answer->repr_digest, theirs) == 0 &&
            memcmp(theirs, upload->result.sha256, SHA256_SIZE) == 0;
 }
@@ -214,11 +225,18 @@ static bool skip_to(Upload *upload, uint64_t offset)
  * out. */
 static void compare_whole(Upload *upload, const HttpAnswer *answer)
 {
+    char byte;
+    size_t got = 0;
+
     if (!skip_to(upload, upload->job->size_bytes))
         return;
-    if (source_digest(&upload->source, upload->result.sha256) < 0)
-        fail(upload, true, ERROR_INTERNAL, "OUT_OF_MEMORY", "The digest can't be calculated.");
-    else if (!is_same_digest(upload, answer))
+    int r = source_read(&upload->source, &byte, 1, &got); /* the end */
+    if (r != 0) {
+        fail_source(upload, r);
+        return;
+    }
+    end_source(upload);
+    if (!is_same_digest(upload, answer))
         fail(upload, false, ERROR_ABORTED, "FILE_CHANGED",
              "The receiver has this upload complete with another content than the file has now.");
 }
@@ -236,6 +254,8 @@ static bool find_start(Upload *upload)
         return false;
     }
     exchange(upload, NULL, answer);
+    if (answer->status == 200) /* as some proxies and other receivers answer a HEAD */
+        answer->status = 204;
     if (!is_answered(upload, answer, 204, 404))
         return false;
     if (strcmp(answer->upload_complete, "?1") == 0) {

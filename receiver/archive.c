@@ -2,6 +2,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/planted.h"
 
 #include <errno.h>
 #include <string.h>
@@ -120,7 +121,8 @@ static int after_failed_put(Archive *archive, const char *client, const char *id
         log_at(LOG_LEVEL_WARN, client, id, "a mark in .outbox can't be removed; the next start does it");
     if (r == -ENOSPC || r == -EDQUOT)
         return ARCHIVE_E_FULL;
-    return r == -EEXIST || r == -ENOMEM ? r : spoiled(client, id, "storing failed", r);
+    bool untouched = r == -EEXIST || r == -ENOMEM || r == -EMFILE || r == -ENFILE;
+    return untouched ? r : spoiled(client, id, "storing failed", r);
 }
 
 static int prepare(Archive *archive, const char *client, const char *id, const Stored *stored)
@@ -138,7 +140,7 @@ int archive_commit(Archive *archive, Part *part, const char *client, const char 
 
     if (!stored)
         return -ENOMEM;
-    int r = part_sync_data(part);
+    int r = PLANTED("receipt-before-fsync") ? 0 : part_sync_data(part);
     if (r < 0)
         return spoiled(client, id, "syncing the part failed", r);
     fill_receipt(archive, client, id, path, &stored->receipt);

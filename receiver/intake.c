@@ -4,6 +4,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/planted.h"
 #include "common/text.h"
 
 #include <inttypes.h>
@@ -357,6 +358,8 @@ void intake_done(HttpRequest *request)
     if (!intake->ended && intake->refusal.status == 0)
         log_at(LOG_LEVEL_INFO, intake->client, intake->id, "the connection broke at byte %" PRIu64,
                transfer_offset(intake->transfer));
+    if (PLANTED("completion-without-end") && !intake->ended && intake->refusal.status == 0)
+        (void)!transfer_finish(intake->transfer, &intake->fields.claims, &(Stored){0});
     if ((!intake->ended || intake->refusal.status != 0) && intake->method == INTAKE_POST)
         transfer_discard(intake->transfer); /* nobody was told its id */
     (void)intake_free(intake);

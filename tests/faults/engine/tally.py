@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 OUTCOMES = ["completed", "honest", "wrong", "lost", "hung"]
 BAD = ["wrong", "lost", "hung"]
 HEADINGS = {"honest": "not complete"}
-NOTES_MAX = 6
+NOTES_MAX = 16
 NOTE_MAX = 1200
 
 

@@ -7,25 +7,32 @@ from engine.judge import FINAL, state_of
 
 from .kills import daemons_of
 
+AT_A_TIME = 12
+
 def failing(role, calls):
-    """Each run arms one failure of one of these calls, and sends one file through everything."""
+    """Each run arms one failure of one of these calls, and sends one file through everything. What must wait for its next
+    attempt does so while the runs go on."""
     def kind(bench):
         house = bench.make_house()
         line = bench.steer(house, role)[role]
         with bench.house(house=house):
             victim = daemons_of(house)["agent" if role == "worker" else role]
             usual = {call: count for call in calls if (count := calls_of_an_upload(bench, house, line, call))}
+            waiting = []
             for number in bench.rounds():
                 call = sorted(usual)[number % len(usual)]
                 action = bench.rng.choice(ERRORS[call])
                 line.arm([call], action, bench.rng.randrange(1, usual[call] + 1), times=bench.rng.choice([1, 1, 1, 3]))
-                uploads = [bench.ask(house, bench.data(40_000))]
-                wait_for_end(house, uploads)
+                waiting.append(bench.ask(house, bench.data(40_000)))
+                wait_for_end(house, waiting[-1:])
                 bench.tally.injected += line.hits
                 line.disarm()
                 if not victim.alive():
                     note_death(bench, victim, f"{call} {action}")
-                bench.settle(house, uploads)
+                if len(waiting) == AT_A_TIME:
+                    bench.settle(house, waiting)
+                    waiting = []
+            bench.settle(house, waiting)
     return kind
 
 
@@ -35,8 +42,8 @@ def calls_of_an_upload(bench, house, line, call):
     return line.seen
 
 
-def wait_for_end(house, uploads, patience_s=3):
-    """While the fault lasts; what is not over then must end without it."""
+def wait_for_end(house, uploads, patience_s=0.3):
+    """While the fault may strike; what is not over then must end without it."""
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline and not all(state_of(house, one) in FINAL for one in uploads):
         time.sleep(0.01)
