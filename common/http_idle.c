@@ -58,7 +58,7 @@ static bool is_slow(const IdleWatch *watch, IdleConnection *connection, int64_t 
         return false;
     }
     int64_t took_ms = now_ms - connection->window_since_ms;
-    if (took_ms < IDLE_PACE_WINDOW_MS)
+    if (took_ms < (int64_t)limits->body_window_ms)
         return false;
     bool slow = (bytes - connection->window_bytes) * 1000 < limits->body_rate_min * (uint64_t)took_ms;
     connection->window_since_ms = now_ms;

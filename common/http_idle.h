@@ -15,11 +15,10 @@
 
 typedef struct IdleWatch IdleWatch;
 
-#define IDLE_PACE_WINDOW_MS 60000 /* over which the rate of a body is measured */
-
 typedef struct IdleLimits {
     unsigned timeout_s;        /* without a byte in either direction */
     uint64_t body_rate_min;    /* bytes a second of a request's body; 0: no limit */
+    uint64_t body_window_ms;   /* over which that is measured */
     uint64_t body_deadline_ms; /* for a whole body; 0: no limit */
 } IdleLimits;
 

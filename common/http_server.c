@@ -533,6 +533,7 @@ int http_server_new(const HttpServerConfig *config, const HttpHandlers *handlers
     server->quiet_fd = -1;
     const IdleLimits limits = {.timeout_s = config->idle_timeout_s,
                                .body_rate_min = config->body_rate_min,
+                               .body_window_ms = config->body_window_ms ? config->body_window_ms : 60000,
                                .body_deadline_ms = config->body_deadline_ms};
     int r =
         config->client_ca_file ? http_trust_new(config->client_ca_file, config->crl_file, &server->trust) : 0;

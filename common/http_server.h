@@ -41,8 +41,8 @@ typedef struct HttpServerConfig {
     HttpThreads threads;
     unsigned connections_max, connections_per_ip_max; /* 0 for the second: no limit */
     unsigned idle_timeout_s;                          /* without a byte in either direction */
-    uint64_t body_rate_min; /* a request's body that comes in slower, bytes a second over a minute, is cut; 0:
-                               none */
+    uint64_t body_rate_min;    /* a request's body that comes in slower, bytes a second, is cut; 0: none */
+    uint64_t body_window_ms;   /* over which that is measured; 0: a minute */
     uint64_t body_deadline_ms; /* one that takes longer, however fast, is cut too; 0: none */
 } HttpServerConfig;
 

@@ -55,9 +55,8 @@ enum {
                           set aside */
 };
 
-/* Steps 1 to 7. part is not freed: after 0 part_close() it. 0 and *ret_stored filled, one of the above, or a
- * negative errno (nothing stored, part still in the spool).
- * Logs the failures of the disk. */
+/* Steps 1 to 7. part is not freed: after 0 part_remove() what is left of it. 0 and *ret_stored filled, one of
+ * the above, or a negative errno (nothing stored, part still in the spool). Logs the failures of the disk. */
 int archive_commit(Archive *archive, Part *part, const char *client, const char *id, const char *path,
                    const uint8_t sha256[static SHA256_SIZE], Stored *ret_stored) MUST_CHECK;
 

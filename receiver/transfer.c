@@ -163,7 +163,8 @@ static int prepare_resume(Transfer *transfer, const TransferStart *start, uint64
     }
     if (start->has_length && (start->length < at || (record->has_length && record->length != start->length)))
         return UPLOADS_E_LENGTH;
-    if (record->has_length && !spool_has_room(transfer->uploads->spool, record->length - at))
+    uint64_t end = record->has_length ? record->length : start->has_length ? start->length : at;
+    if (!spool_has_room(transfer->uploads->spool, end - at))
         return UPLOADS_E_FULL;
     r = part_note(upload->part, start->attempt, start->has_length, start->length);
     return uploads_spool_error(r);
@@ -388,6 +389,11 @@ static int commit(Transfer *transfer, const TransferClaims *claims, const uint8_
     }
     if (r == ARCHIVE_E_FULL)
         return UPLOADS_E_FULL;
+    if (r == -ENOMEM || r == -EMFILE || r == -ENFILE) {
+        log_at(LOG_LEVEL_WARN, upload->client, upload->id, "can't be stored just now: %s; the part is kept",
+               strerror(-r));
+        return UPLOADS_E_AGAIN;
+    }
     if (r < 0) /* what the disk did is told where it happened */
         log_at(LOG_LEVEL_ERROR, upload->client, upload->id, "can't be stored: %s; the part is set aside",
                strerror(-r));
