@@ -196,9 +196,6 @@ void follow_receipt(Control *control, const Receipt *receipt, const char *stored
                    "ignored a second receipt with another digest; do two receivers have this upload?");
     } else if (request->origin == ORIGIN_REST && !follow_path_is(request->path, receipt->path)) {
         refuse_path(control, request, receipt);
-    } else if (request_next(request->state, REQUEST_EVENT_RECEIPT) != UPLOAD_COMPLETED) {
-        log_at(LOG_LEVEL_WARN, receipt->client, receipt->upload,
-               "ignored a receipt for an upload that was %s", upload_state_name(request->state));
     } else {
         complete(control, request, receipt, stored);
     }

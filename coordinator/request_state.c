@@ -25,7 +25,7 @@ UploadState request_next(UploadState state, RequestEvent event)
     if (PLANTED("late-cancel") && event == REQUEST_EVENT_CANCELLED)
         return UPLOAD_CANCELLED;
     if (event == REQUEST_EVENT_RECEIPT)
-        return state == UPLOAD_REJECTED ? UPLOAD_REJECTED : UPLOAD_COMPLETED;
+        return UPLOAD_COMPLETED;
     if (request_is_final(state))
         return state;
     switch (event) {

@@ -119,10 +119,22 @@ static void a_receipt_overrides_what_was_believed(void **state)
         assert_int_equal(request.state, UPLOAD_COMPLETED);
         assert_int_equal(request.problem.code, ERROR_NONE);
     }
-    Request request = ask(fixture, "dev1", "/srv/x");
-    say_status(fixture, "dev1", request.id, REJECTED);
-    say_receipt(fixture, fixture->key, "dev1", "dev1", request.id, "/srv/x");
-    expect_state(fixture, NULL, request.id, UPLOAD_REJECTED);
+}
+
+/* The agent keeps no record of a command that it could not read, so the id is still free for a good one. */
+static void a_receipt_overrides_a_rejection(void **state)
+{
+    Fixture *fixture = *state;
+    say_status(fixture, "dev1", "typo", REJECTED);
+    say_status(fixture, "dev1", "typo", RUNNING);
+    expect_state(fixture, NULL, "typo", UPLOAD_REJECTED);
+    say_status(fixture, "dev1", "typo", DONE);
+    assert_int_equal(commands(fixture, "receipt", "typo"), 1); /* it may have been lost */
+    say_receipt(fixture, fixture->key, "dev1", "dev1", "typo", "/srv/x");
+    Request request = look_up(fixture, NULL, "typo");
+    assert_int_equal(request.state, UPLOAD_COMPLETED);
+    assert_int_equal(request.problem.code, ERROR_NONE);
+    assert_string_equal(request.path, "/srv/x");
 }
 
 static void an_upload_that_nobody_asked_for_here_is_followed(void **state)
@@ -500,6 +512,7 @@ int main(void)
         TEST(a_receipt_for_another_path_fails_the_request),
         cmocka_unit_test(a_path_is_the_same_if_only_said_otherwise),
         TEST(a_receipt_overrides_what_was_believed),
+        TEST(a_receipt_overrides_a_rejection),
         TEST(an_upload_that_nobody_asked_for_here_is_followed),
         TEST(a_lost_receipt_is_asked_for_again_and_ever_more_seldom),
         TEST(silence_of_a_client_that_is_online_repeats_the_command),
