@@ -18,6 +18,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "e2e")]
 os.environ.setdefault("BECKON_BIN_DIR", str(HERE.parents[1] / "build" / "dev" / "bin"))
 os.environ.setdefault("BECKON_FAULTLINE", str(Path(os.environ["BECKON_BIN_DIR"]).parent / "tests" / "libfaultline.so"))
 
+import planted  # noqa: E402
 from engine.bench import Bench, Skipped  # noqa: E402
 from engine.tally import table  # noqa: E402
 from harness.pki import Pki  # noqa: E402
@@ -60,6 +61,8 @@ def arguments():
     parser.add_argument("--runs", type=int, help="of each kind, instead of the form's own number")
     parser.add_argument("--lanes", type=int, default=LANES, help="kinds at a time")
     parser.add_argument("--plant", help="the planted bug to choose, in programs built with BECKON_PLANTS")
+    parser.add_argument("--until-bad", action="store_true", help="stop a kind at the first that is wrong")
+    parser.add_argument("--planted", action="store_true", help="only: is each planted bug caught?")
     parser.add_argument("--list", action="store_true", help="the names of the kinds")
     return parser.parse_args()
 
@@ -70,6 +73,8 @@ def main():
     if options.list:
         print("\n".join(chosen))
         return 0
+    if options.planted:
+        return 1 if planted.run(planted.PLANTS, options.seed) else 0
     print(f"seed {options.seed}; {'long' if options.long else 'short'} form; {len(chosen)} kinds", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="beckon-faults-pki-"))
     deadline = time.monotonic() + (25 * 60 if options.long else 150)
@@ -80,7 +85,10 @@ def main():
         tallies = run_all(tasks, options.lanes)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return report(tallies, list(chosen))
+    result = report(tallies, list(chosen))
+    if not options.only:
+        result |= 1 if planted.run(planted.PLANTS if options.long else planted.SHORT, options.seed) else 0
+    return result
 
 
 def prepare_pki(folder):

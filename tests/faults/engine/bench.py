@@ -48,6 +48,7 @@ class Bench:
         self.rng = random.Random(f"{options.seed}/{kind}")
         self.long = options.long
         self.plant = options.plant
+        self.until_bad = options.until_bad
         self.runs = runs
         self.deadline = deadline
         self.folder = Path(tempfile.mkdtemp(prefix="beckon-faults-"))
@@ -63,7 +64,7 @@ class Bench:
 
     def rounds(self):
         """Counts the runs, until there are enough or the time is over."""
-        while self.tally.runs < self.runs and time.monotonic() < self.deadline:
+        while self.tally.runs < self.runs and time.monotonic() < self.deadline and not (self.until_bad and self.tally.bad):
             self.tally.runs += 1
             yield self.tally.runs
 
