@@ -128,10 +128,11 @@ static int read_line(const char *line, size_t size, bool first, PartRecord *reco
     Mark mark;
     bool bad = false;
 
-    if (!object || (first && !get_names(object, record)) || !get_changes(object, record))
+    if (!object || (first && !get_names(object, record)))
         return -EBADMSG;
     bool marked = get_mark(object, &mark, &bad);
-    if (bad || (marked && marks->count > 0 && mark.offset < marks->items[marks->count - 1].offset))
+    if (bad || (marked && marks->count > 0 && mark.offset < marks->items[marks->count - 1].offset) ||
+        !get_changes(object, record))
         return -EBADMSG;
     return marked ? push_mark(marks, &mark) : 0;
 }

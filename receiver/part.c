@@ -21,12 +21,13 @@ static bool is_full(int r)
     return r == -ENOSPC || r == -EDQUOT || r == -EFBIG;
 }
 
-/* What passes by itself becomes a SPOOL_E. */
+/* Only what the disk says of the bytes themselves speaks against them; the rest passes by itself, or when a
+ * person mends it (descriptors, memory, a file system mounted read-only), and becomes a SPOOL_E. */
 static int sort_error(int r)
 {
-    if (is_full(r))
-        return SPOOL_E_FULL;
-    return r == -ENOMEM || r == -EMFILE || r == -ENFILE || r == -EAGAIN ? SPOOL_E_SCARCE : r;
+    if (r >= 0 || r == -EIO || r == -EBADMSG || r == -EUCLEAN)
+        return r;
+    return is_full(r) ? SPOOL_E_FULL : SPOOL_E_SCARCE;
 }
 
 static void file_name(const Part *part, FileKind kind, char out[static PART_NAME_SIZE])
@@ -397,9 +398,9 @@ int part_append(Part *part, const void *data, size_t size)
 {
     if (part->failed)
         return -EIO;
-    int r = write_bytes(part, data, size);
-    if (r < 0)
-        return is_full(r) ? SPOOL_E_FULL : r;
+    int r = sort_error(write_bytes(part, data, size));
+    if (r != 0)
+        return r;
     flush_early(part);
     if (part->offset - part->marked < MARK_EVERY && clock_monotonic_ms() - part->marked_ms < MARK_EVERY_MS)
         return 0;

@@ -30,7 +30,8 @@ typedef struct Part Part;
 enum {
     SPOOL_E_FULL = 1, /* no space above the floor: the part is kept */
     SPOOL_E_STOPPED,  /* go_on() said no */
-    SPOOL_E_SCARCE,   /* no memory or no descriptors just now: the part is kept, as far as it is durable */
+    SPOOL_E_SCARCE,   /* no memory, no descriptors, no right to write just now: the part is kept, as far as it
+                         is durable */
 };
 
 /* Opens <root>/.incoming. floor_bytes of the file system are left free. */
@@ -69,7 +70,7 @@ bool part_is_open(const Part *part);
 void part_shut(Part *part); /* closes it; what was not marked or synced may be lost */
 
 /* Appends to an open part. Short writes are completed or reported: part_offset() counts exactly the bytes
- * that are in file and digest. 0, SPOOL_E_FULL, or a negative errno after which the part is only good for
+ * that are in file and digest. 0, a SPOOL_E, or a negative errno after which the part is only good for
  * part_set_aside(). */
 int part_append(Part *part, const void *data, size_t size) MUST_CHECK;
 uint64_t part_offset(const Part *part); /* of a closed part: the size of its file */
