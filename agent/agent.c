@@ -41,6 +41,7 @@ static char *make_presence(const Agent *agent, bool online)
     if (online) {
         presence.since_unix_ms = agent->since_unix_ms;
         (void)snprintf(presence.version, sizeof(presence.version), "%s", BECKON_VERSION);
+        presence.heartbeat_s = (unsigned)((agent->config->heartbeat_ms + 999) / 1000);
         uploads_count(agent->uploads, &presence.active, &presence.queued);
         presence.labels = make_labels(&agent->config->labels);
     }

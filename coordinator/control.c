@@ -227,8 +227,10 @@ void control_on_connection(Control *control, bool connected)
 {
     LOCKED(control);
     control->connected = connected;
-    if (connected)
-        command_wake_all(control);
+    if (!connected)
+        return;
+    follow_reconnect(control);
+    command_wake_all(control);
 }
 
 bool control_is_connected(Control *control)
@@ -352,6 +354,8 @@ static void expire(Control *control, Open *open)
 void control_tick(Control *control)
 {
     LOCKED(control);
+    if (control->connected)
+        follow_silence(control);
     int64_t now_ms = control->config.unix_ms();
     bool room = control->connected;
     unsigned expired = 0;

@@ -11,7 +11,9 @@
 /* A client, and when it was last written: a heartbeat alone is not worth an fsync. */
 typedef struct Known {
     Client client;
-    int64_t saved_ms; /* Unix */
+    int64_t saved_ms;    /* Unix */
+    int64_t patience_ms; /* how long its silence is borne while it is online */
+    int64_t offline_ms;  /* monotonic; it is offline then, if nothing is heard */
 } Known;
 
 typedef struct RequestKey {
@@ -79,6 +81,11 @@ bool command_tick(Control *control, Open *open);
 
 void follow_status(Control *control, const char *client, const char *id, const UploadStatus *status);
 void follow_presence(Control *control, const char *id, const Presence *presence, bool retained);
+/* The broker sends no last will for an agent that died together with it: whoever is silent for too long is
+ * offline. */
+void follow_silence(Control *control);
+/* After a connect: what was not heard without a broker proves nothing. */
+void follow_reconnect(Control *control);
 void follow_receipt(Control *control, const Receipt *receipt, const char *stored);
 
 /* Whether the file at received (an absolute path, from a receipt) is the one that was asked for. */

@@ -157,6 +157,7 @@ static int start_control(Coordinator *coordinator, const CoordinatorConfig *conf
         .publish_userdata = coordinator,
         .expires_ms = config->expires_ms,
         .republish_ms = config->republish_ms,
+        .offline_after_ms = config->offline_after_ms,
         .monotonic_ms = clock_monotonic_ms,
         .unix_ms = clock_unix_ms,
     };

@@ -502,6 +502,79 @@ static void a_retained_presence_is_no_heartbeat(void **state)
     assert_false(control_client(fixture->control, "dev7", copy_client, &client));
 }
 
+static bool is_online(Fixture *fixture, const char *id)
+{
+    Client client = {0};
+    return control_client(fixture->control, id, copy_client, &client) && client.online;
+}
+
+static void hear_retained(Fixture *fixture, const char *topic, const char *payload)
+{
+    control_on_message(fixture->control, topic, payload, strlen(payload), true);
+}
+
+static void three_heartbeats_without_a_word_are_the_end(void **state)
+{
+    static const struct {
+        const char *presence;
+        int64_t bound_s;
+    } devices[] = {
+        {"{\"online\":true,\"heartbeat\":60}", 180},
+        {"{\"online\":true,\"heartbeat\":1}", OFFLINE_AFTER_MS / 1000}, /* a lost packet is not the end */
+        {"{\"online\":true}", 300},                                     /* one that does not tell */
+    };
+    Fixture *fixture = *state;
+    for (size_t i = 0; i < ARRAY_SIZE(devices); i++) {
+        hear(fixture, "beckon/v1/dev1/presence", devices[i].presence);
+        pass(fixture, devices[i].bound_s - 1);
+        hear(fixture, "beckon/v1/dev1/presence", devices[i].presence);
+        pass(fixture, devices[i].bound_s - 1);
+        assert_true(is_online(fixture, "dev1"));
+        pass(fixture, 1);
+        assert_false(is_online(fixture, "dev1"));
+    }
+    Request request = ask(fixture, "dev1", "/srv/x");
+    pass(fixture, 1000);
+    assert_int_equal(commands(fixture, "upload", request.id), 1);
+    come_online(fixture, "dev1"); /* it was only slow */
+    pass(fixture, 1);
+    assert_true(is_online(fixture, "dev1"));
+    assert_int_equal(commands(fixture, "upload", request.id), 2);
+}
+
+/* Broker and agent died together: the broker kept `online`, and nobody is left to send the will. */
+static void a_retained_presence_is_believed_for_a_while(void **state)
+{
+    static const char online[] = "{\"online\":true,\"heartbeat\":30}";
+    Fixture *fixture = *state;
+    Client client = {0};
+    hear_retained(fixture, "beckon/v1/dev1/presence", online);
+    hear_retained(fixture, "beckon/v1/dev2/presence", online);
+    assert_true(control_client(fixture->control, "dev1", copy_client, &client));
+    assert_true(client.online && client.heartbeat_ms == 0); /* whenever that was */
+    pass(fixture, 60);
+    hear(fixture, "beckon/v1/dev2/presence", online);
+    pass(fixture, 29);
+    assert_true(is_online(fixture, "dev1"));
+    pass(fixture, 1);
+    assert_false(is_online(fixture, "dev1"));
+    assert_true(is_online(fixture, "dev2"));
+}
+
+static void without_a_broker_nobody_is_judged(void **state)
+{
+    Fixture *fixture = *state;
+    hear(fixture, "beckon/v1/dev1/presence", "{\"online\":true,\"heartbeat\":30}");
+    control_on_connection(fixture->control, false);
+    pass(fixture, 1000);
+    assert_true(is_online(fixture, "dev1"));
+    control_on_connection(fixture->control, true);
+    pass(fixture, 89);
+    assert_true(is_online(fixture, "dev1"));
+    pass(fixture, 1);
+    assert_false(is_online(fixture, "dev1"));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -532,6 +605,9 @@ int main(void)
         TEST(a_key_makes_one_request),
         TEST(presence_makes_the_registry),
         TEST(a_retained_presence_is_no_heartbeat),
+        TEST(three_heartbeats_without_a_word_are_the_end),
+        TEST(a_retained_presence_is_believed_for_a_while),
+        TEST(without_a_broker_nobody_is_judged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
