@@ -173,6 +173,7 @@ static void set_connection(CURL *curl, const HttpPut *put)
     curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(curl, CURLOPT_PROXY, put->proxy ? put->proxy : "");
     curl_easy_setopt(curl, CURLOPT_NOPROXY, "");
+    curl_easy_setopt(curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* a proxy's word is not the receiver's */
     curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     curl_easy_setopt(curl, CURLOPT_CAINFO, put->ca_file);
     curl_easy_setopt(curl, CURLOPT_CAPATH, NULL); /* or the system's CAs would be trusted too */

@@ -38,6 +38,9 @@ typedef struct Job {
     struct Uploads *uploads; /* whose worker it is */
     Backoff backoff;         /* between attempts */
     int64_t due_ms;          /* on the monotonic clock: when the next attempt starts */
+    int64_t told_ms;         /* the same: when its state was reported last */
+    unsigned told_attempt;   /* 0: not yet that it runs */
+    unsigned openings;       /* of its file that failed after a restart */
     int64_t hold_ms;         /* the same: the receiver wants it not to start before */
     unsigned mismatches;     /* attempts that ended with a wrong digest */
     bool cancelled;          /* asked for while the worker was running */

@@ -10,7 +10,7 @@
 #include <time.h>
 
 typedef struct Snapshot {
-    uint64_t device, inode, size_bytes;
+    uint64_t inode, size_bytes; /* not the device: its number changes over mounts and reboots */
     struct timespec modified;
 } Snapshot;
 
@@ -20,7 +20,8 @@ typedef struct Snapshot {
 int snapshot_take(int fd, Snapshot *ret_snapshot) MUST_CHECK;
 
 /* Whether the first before.size_bytes of the file are still what they were, as far as can be seen: the same
- * file, unchanged or only longer. */
+ * size and time (whatever the inode, which some file systems number anew at each mount), or the same inode
+ * and longer. */
 bool snapshot_still_holds(const Snapshot *before, const Snapshot *now);
 
 void snapshot_format(const Snapshot *snapshot, char out[static SNAPSHOT_TEXT_SIZE]);

@@ -13,7 +13,7 @@
 
 #define UPLOAD_FILE_FD 3
 #define UPLOAD_JOB_MAX 32768 /* bytes; fits a pipe, so that writing it never blocks */
-#define UPLOAD_LINE_MAX 2048
+#define UPLOAD_LINE_MAX 4096 /* bytes; a message of control characters grows sixfold in JSON */
 
 /* All strings belong to whoever made the job; upload_job_parse() allocates them. */
 typedef struct UploadJob {

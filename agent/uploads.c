@@ -1,5 +1,6 @@
 #include "agent/uploads.h"
 
+#include "agent/attempt.h"
 #include "agent/job_store.h"
 #include "agent/policy.h"
 #include "agent/worker.h"
@@ -11,8 +12,10 @@
 #include <errno.h>
 #include <string.h>
 
-#define MISMATCHES_MAX 3 /* a digest that is wrong so often is not the link's fault */
-#define SOON_MS 2000     /* after the link is back: within this, not all in one moment */
+#define MISMATCHES_MAX 3        /* a digest that is wrong so often is not the link's fault */
+#define SOON_MS 2000            /* after the link is back: within this, not all in one moment */
+#define RUNNING_INTERVAL_MS 950 /* the worker ticks once a second */
+#define UNREPORTED_MAX 1000     /* ends that the broker has not acknowledged */
 #define FORGET_INTERVAL_MS (24LL * 3600 * 1000)
 
 struct Uploads {
@@ -62,11 +65,6 @@ static uint64_t tag_of(const Job *job)
     return job_is_final(job) ? job->tag : 0;
 }
 
-static void report(Uploads *uploads, const Job *job)
-{
-    uploads->events.report(uploads->events.userdata, job, tag_of(job));
-}
-
 /* A new or changed job goes to disk. 0 or a negative errno, with a log line. */
 static int save(Uploads *uploads, const Job *job)
 {
@@ -77,6 +75,46 @@ static int save(Uploads *uploads, const Job *job)
                strerror(-r));
     uploads->saved_since_forget++;
     return r;
+}
+
+/* The end of the job is told: from now on it is on disk only. */
+static void forget_reported(Uploads *uploads, Job *job)
+{
+    job->reported = true;
+    (void)save(uploads, job);
+    unlink_job(uploads, job);
+    job_free(job);
+}
+
+static void report(Uploads *uploads, Job *job)
+{
+    job->told_ms = clock_monotonic_ms();
+    uploads->events.report(uploads->events.userdata, job, tag_of(job));
+}
+
+/* That it runs, or tries again: at most once a second. */
+static void report_running(Uploads *uploads, Job *job)
+{
+    if (job->told_attempt != 0 && clock_monotonic_ms() - job->told_ms < RUNNING_INTERVAL_MS)
+        return;
+    job->told_attempt = job->attempt;
+    report(uploads, job);
+}
+
+/* A broker that takes reports and never acknowledges them must not fill the device. */
+static void bound_unreported(Uploads *uploads)
+{
+    Job *oldest = NULL;
+    unsigned count = 0;
+
+    for (Job *job = uploads->jobs; job; job = job->next) {
+        if (!job_is_final(job) || job->worker)
+            continue;
+        oldest = oldest ? oldest : job;
+        count++;
+    }
+    if (count > UNREPORTED_MAX)
+        forget_reported(uploads, oldest);
 }
 
 /* The end of a job. Its record may fail to be written; then the one before it stays, and after a restart the
@@ -119,7 +157,7 @@ static void on_progress(void *userdata, uint64_t sent_bytes)
 
     job->sent_bytes = sent_bytes;
     job->at_unix_ms = clock_unix_ms();
-    report(job->uploads, job);
+    report_running(job->uploads, job);
 }
 
 static void try_again(Uploads *uploads, Job *job, uint64_t retry_after_ms)
@@ -132,7 +170,7 @@ static void try_again(Uploads *uploads, Job *job, uint64_t retry_after_ms)
     job->due_ms = clock_monotonic_ms() + (int64_t)wait_ms;
     log_at(LOG_LEVEL_WARN, NULL, job->id, "attempt %u failed: %s %s; trying again in %.1f s", job->attempt,
            job->problem.reason, job->problem.message, (double)wait_ms / 1000);
-    report(uploads, job);
+    report_running(uploads, job);
 }
 
 static void on_ended(void *userdata, const UploadLine *result)
@@ -158,74 +196,24 @@ static void on_ended(void *userdata, const UploadLine *result)
     } else if (is_expired(job)) {
         expire(uploads, job);
     } else {
+        if (result->problem.code == ERROR_DATA_LOSS)
+            job->has_snapshot =
+                false; /* what was sent so far is not what the file is: the next attempt begins anew */
         try_again(uploads, job, result->retry_after_ms);
     }
     job->worker = worker_free(job->worker);
     schedule(uploads);
 }
 
-/* The lower one: the owner's limit is not for a request to lift. 0 is none. */
-static uint64_t rate_of(const Job *job, const AgentConfig *config)
-{
-    uint64_t asked = job->rate_bytes_per_s, own = config->rate_bytes_per_s;
-
-    return asked && (!own || asked < own) ? asked : own;
-}
-
 static int start_worker(Uploads *uploads, Job *job, const char *url, bool resume)
 {
     const AgentConfig *config = uploads->config;
-    UploadJob upload = {
-        .url = (char *)(uintptr_t)url,
-        .id = job->id,
-        .path = job->path,
-        .ca_file = config->receiver_ca,
-        .cert_file = config->receiver_cert,
-        .key_file = config->receiver_key,
-        .proxy = config->receiver_proxy,
-        .size_bytes = job->size_bytes,
-        .attempt = job->attempt,
-        .resume = resume,
-        .rate_bytes_per_s = rate_of(job, config),
-        .min_rate_bytes_per_s = config->min_rate_bytes_per_s,
-        .stall_ms = config->stall_ms,
-        .commit_timeout_ms = config->commit_timeout_ms,
-    };
+    UploadJob upload = attempt_job(config, job, url, resume);
 
     WorkerEvents events = {.progress = on_progress, .ended = on_ended, .userdata = job};
 
     job->uploads = uploads;
     return worker_start(uploads->loop, config->worker, &upload, job->fd, &events, &job->worker);
-}
-
-/* Looks at the file before an attempt. *ret_resume: what an earlier attempt sent may be built upon. A file
- * that was replaced, cut or rewritten meanwhile is sent anew, once: what arrives is never a mixture. 0, or -1
- * and the job's problem is set. */
-static int look_at_file(Uploads *uploads, Job *job, bool *ret_resume)
-{
-    Snapshot now;
-
-    int r = snapshot_take(job->fd, &now);
-    if (r < 0)
-        return problem_set(&job->problem, ERROR_INTERNAL, "READ_ERROR", "The file can't be read: %s.",
-                           strerror(-r));
-    bool holds = job->has_snapshot && snapshot_still_holds(&job->snapshot, &now);
-    *ret_resume = holds && job->attempt > 0;
-    if (holds)
-        return 0;
-    if (job->attempt > 0 && job->has_snapshot) {
-        if (job->restarted)
-            return problem_set(
-                &job->problem, ERROR_ABORTED, "FILE_CHANGED",
-                "The file keeps changing between attempts; ask for it again when it is at rest.");
-        job->restarted = true;
-        log_at(LOG_LEVEL_WARN, NULL, job->id, "%s has changed since the last attempt: begun anew", job->path);
-    }
-    job->snapshot = now;
-    job->has_snapshot = true;
-    job->has_size = true;
-    job->size_bytes = now.size_bytes;
-    return policy_check_size(&uploads->policy, now.size_bytes, job->max_size_bytes, &job->problem);
 }
 
 /* Starts the next attempt. */
@@ -234,8 +222,11 @@ static void start(Uploads *uploads, Job *job)
     const char *url = agent_config_receiver(uploads->config, job->receiver);
     bool resume = false;
 
-    if (look_at_file(uploads, job, &resume) < 0) {
-        finish(uploads, job, UPLOAD_FAILED);
+    if (attempt_look(uploads->config, &uploads->policy, job, &resume) < 0) {
+        if (job->fd < 0 && attempt_may_come_back(job))
+            try_again(uploads, job, 0);
+        else
+            finish(uploads, job, UPLOAD_FAILED);
         return;
     }
     job->state = UPLOAD_RUNNING;
@@ -252,7 +243,7 @@ static void start(Uploads *uploads, Job *job)
     }
     log_at(LOG_LEVEL_INFO, NULL, job->id, "sending %s, %llu bytes, attempt %u", job->path,
            (unsigned long long)job->size_bytes, job->attempt);
-    report(uploads, job);
+    report_running(uploads, job);
 }
 
 static bool is_waiting(const Job *job)
@@ -314,6 +305,14 @@ static void forget(Uploads *uploads)
     job_store_forget(uploads->store, uploads->config->remember, clock_unix_ms());
     uploads->saved_since_forget = 0;
     loop_timer_set(uploads->forget_timer, FORGET_INTERVAL_MS);
+}
+
+/* After each message: the number of records, and of ends that are not acknowledged, stays near its bound. */
+static void forget_some(Uploads *uploads)
+{
+    bound_unreported(uploads);
+    if (uploads->saved_since_forget > uploads->config->remember / 20)
+        forget(uploads);
 }
 
 static void on_forget(void *userdata)
@@ -439,8 +438,7 @@ void uploads_command(Uploads *uploads, const char *id, const void *payload, size
     Job *job = job_new(id, command);
     if (job)
         accept_or_reject(uploads, job);
-    if (uploads->saved_since_forget > uploads->config->remember / 20)
-        forget(uploads);
+    forget_some(uploads);
 }
 
 void uploads_cancel(Uploads *uploads, const char *id)
@@ -465,6 +463,7 @@ void uploads_cancel(Uploads *uploads, const char *id)
     }
     (void)problem_set(&job->problem, ERROR_CANCELLED, "CANCELLED", "Cancelled before it was sent.");
     finish(uploads, job, UPLOAD_CANCELLED);
+    forget_some(uploads);
 }
 
 void uploads_connected(Uploads *uploads)
@@ -485,19 +484,15 @@ void uploads_reported(Uploads *uploads, uint64_t tag)
 {
     for (Job *job = uploads->jobs; job; job = job->next)
         if (tag_of(job) == tag && !job->worker) {
-            job->reported = true;
-            (void)save(uploads, job);
-            unlink_job(uploads, job);
-            job_free(job);
+            forget_reported(uploads, job);
             return;
         }
 }
 
-/* A job that an earlier process left. */
+/* A job that an earlier process left. Its file is opened when its turn comes. */
 static void resume(Job *job, void *userdata)
 {
     Uploads *uploads = userdata;
-    AllowedFile file;
 
     if (job_is_final(job) && job->reported) {
         job_free(job);
@@ -508,15 +503,7 @@ static void resume(Job *job, void *userdata)
         return;
     job->backoff =
         (Backoff){.min_ms = uploads->config->retry_min_ms, .max_ms = uploads->config->retry_max_ms};
-    if (!agent_config_receiver(uploads->config, job->receiver))
-        (void)problem_set(&job->problem, ERROR_INVALID_ARGUMENT, "UNKNOWN_RECEIVER",
-                          "The device no longer has this receiver.");
-    else if (policy_open(&uploads->policy, job->path, job->max_size_bytes, &file, &job->problem) == 0)
-        job->fd = file.fd;
-    if (job->fd < 0)
-        finish(uploads, job, UPLOAD_FAILED);
-    else
-        log_at(LOG_LEVEL_INFO, NULL, job->id, "going on after a restart: %s", job->path);
+    log_at(LOG_LEVEL_INFO, NULL, job->id, "going on after a restart: %s", job->path);
 }
 
 int uploads_new(Loop *loop, const AgentConfig *config, const UploadsEvents *events, Uploads **ret_uploads)

@@ -151,6 +151,9 @@ int loop_on_child(Loop *loop, void (*child)(void *userdata), void *userdata)
 {
     loop->child = child;
     loop->child_userdata = userdata;
+    if (signal(SIGCHLD, SIG_DFL) ==
+        SIG_ERR) /* whoever started us may have it ignored: then children vanish unseen */
+        return -errno;
     sigaddset(&loop->signals, SIGCHLD);
     return watch_signals(loop);
 }

@@ -7,6 +7,7 @@
 #include "common/mqtt_channel.h"
 #include "common/mqtt_link_config.h"
 #include "common/mqtt_outgoing.h"
+#include "common/news.h"
 
 #include <errno.h>
 #include <mosquitto.h>
@@ -22,12 +23,12 @@
 #define CONNACK_TIMEOUT_MS 15000 /* TLS handshake, CONNACK and SUBACK; libmosquitto would wait for ever */
 #define FLUSH_TIMEOUT_MS 1000    /* for what is queued when the link is freed */
 #define SILENT_MAX_MS 300000     /* name resolution may take tens of seconds; beyond this the thread hangs */
-#define ROUND_MAX_MS 30000       /* the thread shows that it lives at least so often */
+#define STABLE_MS 10000    /* a connection that lived so long was a good one: the next wait is short again */
+#define RC_REFUSED 0x80    /* and above, in MQTT 5 */
+#define ROUND_MAX_MS 30000 /* the thread shows that it lives at least so often */
 #define SESSION_EXPIRY_S (30U * 24 * 3600)
 #define RC_V5_UNSUPPORTED 132 /* reason code "unsupported protocol version" (MQTT 5 section 3.2.2.2) */
 #define RC_V3_UNSUPPORTED 1   /* the same in an MQTT 3.1.1 CONNACK (section 3.2.2.3) */
-#define TOLD_MAX 4            /* a refused certificate shows in two or three ways, in turn */
-#define FAILURE_SIZE 256
 
 typedef enum SessionState {
     SESSION_CONNECTING,  /* CONNECT sent, or on its way */
@@ -55,10 +56,10 @@ struct MqttLink {
     SessionState state;
     bool use_v3;
     Backoff backoff;
-    char detail[128];                  /* what libmosquitto's log says of this session's failure */
-    char failure[FAILURE_SIZE];        /* of this session */
-    char told[TOLD_MAX][FAILURE_SIZE]; /* logged since the last success: the same again is no news */
-    unsigned told_count;
+    int64_t up_ms;                /* when the session came up */
+    char detail[128];             /* what libmosquitto's log says of this session's failure */
+    char failure[NEWS_TEXT_SIZE]; /* of this session */
+    News news;                    /* an outage is told once for each way in which it shows, not at each try */
 };
 
 /* Asked in every round of the thread. */
@@ -134,8 +135,8 @@ static void fail_with(MqttLink *link, int r, int error)
 static void set_up(MqttLink *link)
 {
     link->state = SESSION_UP;
-    backoff_reset(&link->backoff);
-    link->told_count = 0;
+    link->up_ms = clock_monotonic_ms();
+    news_forget(&link->news);
     pthread_mutex_lock(&link->mutex);
     link->connected = true;
     pthread_mutex_unlock(&link->mutex);
@@ -218,20 +219,33 @@ static void on_message(struct mosquitto *mosq, void *userdata, const struct mosq
                message->topic, message->payload);
 }
 
-static void on_publish(struct mosquitto *mosq, void *userdata, int mid)
+/* A message is done with; told: its owner need not bring it again. */
+static void settle(MqttLink *link, Outgoing *message, bool told)
 {
-    MqttLink *link = userdata;
-    (void)mosq;
-
-    Outgoing *message = outgoing_take(&link->inflight, mid);
-    if (!message)
-        return;
-    if (message->tag)
+    if (told && message->tag)
         send_event(link, (MqttEventHeader){.type = MQTT_EVENT_PUBLISHED, .tag = message->tag}, "", "");
     pthread_mutex_lock(&link->mutex);
     link->outstanding--;
     pthread_mutex_unlock(&link->mutex);
     free(message);
+}
+
+/* reason: MQTT 5 section 3.4.2.1; always 0 with 3.1.1, where a broker can't say that it refuses. */
+static void on_publish(struct mosquitto *mosq, void *userdata, int mid, int reason,
+                       const mosquitto_property *properties)
+{
+    MqttLink *link = userdata;
+    Outgoing *message = outgoing_take(&link->inflight, mid);
+    (void)mosq;
+    (void)properties;
+
+    if (!message)
+        return;
+    if (reason == MQTT_RC_NOT_AUTHORIZED) /* it would be so again at once: the next connection tries anew */
+        log_error("the broker's ACL refuses a message on %s", message->topic);
+    else if (reason >= RC_REFUSED)
+        fail(link, "the broker refuses a message", mosquitto_reason_string(reason));
+    settle(link, message, reason < RC_REFUSED);
 }
 
 /* The first of what is queued, or NULL. */
@@ -243,16 +257,30 @@ static Outgoing *take_queued(MqttLink *link)
     return message;
 }
 
+/* A message that this broker can never take counts as told: otherwise its owner would bring it again with
+ * each connection, and none would live. */
+static void send_message(MqttLink *link, Outgoing *message)
+{
+    int r = mosquitto_publish(link->mosq, &message->mid, message->topic, (int)message->size, message->payload,
+                              1, message->retain);
+
+    if (r == MOSQ_ERR_OVERSIZE_PACKET || r == MOSQ_ERR_PAYLOAD_SIZE || r == MOSQ_ERR_INVAL) {
+        log_error("a message of %zu bytes on %s is dropped: %s", message->size, message->topic,
+                  mosquitto_strerror(r));
+        settle(link, message, true);
+    } else if (r != MOSQ_ERR_SUCCESS) {
+        fail(link, "can't publish", mosquitto_strerror(r));
+        settle(link, message, false);
+    } else {
+        message->sent_ms = clock_monotonic_ms();
+        outgoing_append(&link->inflight, message);
+    }
+}
+
 static void send_queue(MqttLink *link)
 {
-    for (Outgoing *message; link->state == SESSION_UP && (message = take_queued(link));) {
-        message->sent_ms = clock_monotonic_ms();
-        outgoing_append(&link->inflight, message); /* before the call: the PUBACK may be handled inside it */
-        int r = mosquitto_publish(link->mosq, &message->mid, message->topic, (int)message->size,
-                                  message->payload, 1, message->retain);
-        if (r != MOSQ_ERR_SUCCESS)
-            fail(link, "can't publish", mosquitto_strerror(r));
-    }
+    for (Outgoing *message; link->state == SESSION_UP && (message = take_queued(link));)
+        send_message(link, message);
 }
 
 /* What was not acknowledged is forgotten: the owner publishes anew what still matters. */
@@ -306,7 +334,7 @@ static bool make_handle(MqttLink *link)
     mosquitto_disconnect_callback_set(link->mosq, on_disconnect);
     mosquitto_subscribe_callback_set(link->mosq, on_subscribe);
     mosquitto_message_callback_set(link->mosq, on_message);
-    mosquitto_publish_callback_set(link->mosq, on_publish);
+    mosquitto_publish_v5_callback_set(link->mosq, on_publish);
 
     int r = mosquitto_int_option(link->mosq, MOSQ_OPT_PROTOCOL_VERSION,
                                  link->use_v3 ? MQTT_PROTOCOL_V311 : MQTT_PROTOCOL_V5);
@@ -411,27 +439,17 @@ static void announce_end(MqttLink *link)
     link->connected = false;
     pthread_mutex_unlock(&link->mutex);
     forget_messages(link);
+    if (was_connected && clock_monotonic_ms() - link->up_ms > STABLE_MS)
+        backoff_reset(&link->backoff);
     if (was_connected)
         send_event(link, (MqttEventHeader){.type = MQTT_EVENT_DISCONNECTED}, "", "");
-}
-
-/* An outage is told once for each way in which it shows, not at each try. */
-static bool is_news(MqttLink *link)
-{
-    for (unsigned i = 0; i < link->told_count; i++)
-        if (strcmp(link->told[i], link->failure) == 0)
-            return false;
-    if (link->told_count == TOLD_MAX)
-        return false;
-    (void)snprintf(link->told[link->told_count++], sizeof(link->told[0]), "%s", link->failure);
-    return true;
 }
 
 static void wait_before_retry(MqttLink *link)
 {
     int64_t wait_ms = (int64_t)backoff_next_ms(&link->backoff);
 
-    log_at(is_news(link) ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, NULL, NULL,
+    log_at(news_is_new(&link->news, link->failure) ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, NULL, NULL,
            "broker %s:%u: %s; trying again in %.1f s", link->config.host, link->config.port, link->failure,
            (double)wait_ms / 1000);
     for (int64_t until = clock_monotonic_ms() + wait_ms; !stopping(link) && clock_monotonic_ms() < until;) {

@@ -146,3 +146,31 @@ def test_connection_to_the_broker_that_comes_back_hurries_the_next_attempt(house
     house.receiver.start()
     mqtt.cut()
     assert_whole(house, path, request_id)
+
+
+def test_file_system_that_is_mounted_late_costs_no_job(house, agent, line, source):
+    """A reboot: the agent is up before the folder has its files."""
+    house.receiver.kill()
+    request_id = house.ask("restaurant_1", source)
+    agent.wait_log(f"{request_id}: attempt 1 failed")
+    agent.kill()
+    hidden = source.parent.with_name("not-mounted-yet")
+    source.parent.rename(hidden)
+    source.parent.mkdir()
+    house.receiver.start()
+    agent.start()
+    agent.wait_log(f"{request_id}: .*FILE_NOT_FOUND")
+    source.parent.rmdir()
+    hidden.rename(source.parent)
+    assert_whole(house, source, request_id)
+
+
+def test_worker_holds_nothing_of_the_agents(house, agent, line, source):
+    request_id = house.ask("restaurant_1", source)
+    wait_carried(line, SIZE // 4)
+    worker, = agent.children()
+    fds = {int(name): os.readlink(f"/proc/{worker}/fd/{name}") for name in os.listdir(f"/proc/{worker}/fd")}
+    own = set(os.readlink(f"/proc/{agent.pid}/fd/{name}") for name in os.listdir(f"/proc/{agent.pid}/fd"))
+    shared = {fd: target for fd, target in fds.items() if target.startswith("socket:") and target in own}
+    assert not shared, shared
+    assert_whole(house, source, request_id)

@@ -30,7 +30,7 @@ static void job_survives_the_disk(void **state)
     job->attempt = 7;
     job->restarted = true;
     job->has_snapshot = true;
-    job->snapshot = (Snapshot){.device = 1, .inode = 2, .size_bytes = 3, .modified = {4, 5}};
+    job->snapshot = (Snapshot){.inode = 2, .size_bytes = 3, .modified = {4, 5}};
     job->reported = true;
     (void)problem_set(&job->problem, ERROR_ABORTED, "FILE_CHANGED", "It changed.");
     Job *parsed = again(job);

@@ -92,7 +92,7 @@ static void longest_problem_still_fits_a_line(void **state)
     char message[sizeof(failed.problem.message)];
     (void)state;
 
-    memset(message, '"', sizeof(message) - 1); /* escaped to two bytes each */
+    memset(message, 1, sizeof(message) - 1); /* escaped to six bytes each */
     message[sizeof(message) - 1] = '\0';
     (void)problem_set(&failed.problem, ERROR_INTERNAL, "R", "%s", message);
     assert_same_line(&failed);
