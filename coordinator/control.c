@@ -131,6 +131,7 @@ int control_new(const ControlConfig *config, Control **ret_control)
     control->config = *config;
     control->clients = (Sorted){.compare = compare_known, .max = CLIENTS_MAX};
     control->open = (Sorted){.compare = compare_open, .max = OPEN_REQUESTS_MAX};
+    control->doubts = (Sorted){.compare = command_compare_doubt, .max = OPEN_REQUESTS_MAX};
     int r = -pthread_mutex_init(&control->mutex, NULL);
     if (r < 0) {
         free(control);
@@ -154,6 +155,7 @@ Control *control_free(Control *control)
         return NULL;
     sorted_deinit(&control->clients, free_known);
     sorted_deinit(&control->open, free);
+    sorted_deinit(&control->doubts, free);
     (void)pthread_mutex_destroy(&control->mutex);
     free(control);
     return NULL;
@@ -369,6 +371,8 @@ void control_tick(Control *control)
         if (control->open.count == before)
             i++;
     }
+    if (room)
+        command_tick_doubts(control);
 }
 
 /* --- from REST --- */

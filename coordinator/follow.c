@@ -170,6 +170,7 @@ static void refuse_path(Control *control, Request *request, const Receipt *recei
     if (!request_is_final(request->state) &&
         control_change(control, request, REQUEST_EVENT_FAILED, &problem) < 0)
         return; /* the question for the receipt is asked again, and leads here again */
+    command_end_doubt(control, request->client, request->id);
 }
 
 static void complete(Control *control, Request *request, const Receipt *receipt, const char *stored)
@@ -183,8 +184,10 @@ static void complete(Control *control, Request *request, const Receipt *receipt,
     memcpy(request->sha256, receipt->sha256, SHA256_SIZE);
     (void)snprintf(request->uploaded_path, sizeof(request->uploaded_path), "%s", receipt->path);
     (void)snprintf(request->stored, sizeof(request->stored), "%s", stored);
-    if (control_change(control, request, REQUEST_EVENT_RECEIPT, &(Problem){.code = ERROR_NONE}) == 0 &&
-        is_new)
+    if (control_change(control, request, REQUEST_EVENT_RECEIPT, &(Problem){.code = ERROR_NONE}) < 0)
+        return;
+    command_end_doubt(control, request->client, request->id);
+    if (is_new)
         prune(control, request);
 }
 

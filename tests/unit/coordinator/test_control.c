@@ -285,10 +285,61 @@ static void what_is_not_done_in_time_expires_and_may_still_complete(void **state
     assert_int_equal(request.state, UPLOAD_EXPIRED);
     assert_string_equal(request.problem.reason, "EXPIRED");
     assert_int_equal(commands(fixture, "receipt", request.id), 1);
-    pass(fixture, 1000);
+    pass(fixture, 119);
     assert_int_equal(fixture->count, 1);
     say_receipt(fixture, fixture->key, "dev1", "dev1", request.id, "/srv/x");
     expect_state(fixture, NULL, request.id, UPLOAD_COMPLETED);
+}
+
+/* The question or its answer may be lost, and the file is there. */
+static void after_a_bad_end_the_receipt_is_asked_for_six_times_in_an_hour(void **state)
+{
+    static const char *const ends[] = {FAILED, CANCELLED};
+    Fixture *fixture = *state;
+    come_online(fixture, "dev1");
+    for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+        Request request = ask(fixture, "dev1", "/srv/x");
+        say_status(fixture, "dev1", request.id, ends[i]);
+        assert_int_equal(commands(fixture, "receipt", request.id), 1);
+        pass(fixture, 120);
+        assert_int_equal(commands(fixture, "receipt", request.id), 2);
+        pass(fixture, 3600);
+        assert_int_equal(commands(fixture, "receipt", request.id), 6);
+        pass(fixture, 10000);
+        assert_int_equal(commands(fixture, "receipt", request.id), 6);
+    }
+}
+
+static void a_receipt_ends_the_questions(void **state)
+{
+    static const struct {
+        const char *path;
+        UploadState state;
+    } answers[] = {{"/srv/x", UPLOAD_COMPLETED}, {"/srv/another", UPLOAD_FAILED}};
+    Fixture *fixture = *state;
+    come_online(fixture, "dev1");
+    for (size_t i = 0; i < ARRAY_SIZE(answers); i++) {
+        Request request = ask(fixture, "dev1", "/srv/x");
+        say_status(fixture, "dev1", request.id, FAILED);
+        pass(fixture, 120);
+        say_receipt(fixture, fixture->key, "dev1", "dev1", request.id, answers[i].path);
+        expect_state(fixture, NULL, request.id, answers[i].state);
+        pass(fixture, 5000);
+        assert_int_equal(commands(fixture, "receipt", request.id), 2);
+    }
+}
+
+static void a_question_without_a_broker_waits_for_it(void **state)
+{
+    Fixture *fixture = *state;
+    fixture->refuse = -ENOBUFS;
+    say_status(fixture, "dev1", "t1", FAILED);
+    pass(fixture, 5000);
+    fixture->refuse = 0;
+    pass(fixture, 1);
+    assert_int_equal(commands(fixture, "receipt", "t1"), 1);
+    pass(fixture, 120);
+    assert_int_equal(commands(fixture, "receipt", "t1"), 2);
 }
 
 static void a_thousand_requests_do_not_expire_at_once(void **state)
@@ -413,6 +464,23 @@ static void one_client_can_not_fill_the_memory(void **state)
     assert_int_equal(problem.code, ERROR_RESOURCE_EXHAUSTED);
     come_online(fixture, "dev2");
     (void)ask(fixture, "dev2", "/x");
+}
+
+static void one_client_can_not_fill_the_memory_with_failures(void **state)
+{
+    Fixture *fixture = *state;
+    char id[16];
+    fixture->refuse = -ENOBUFS;
+    for (int i = 0; i < OPEN_REQUESTS_PER_CLIENT_MAX + 5; i++) {
+        (void)snprintf(id, sizeof(id), "t%d", i);
+        say_status(fixture, "dev1", id, FAILED);
+    }
+    fixture->refuse = 0;
+    say_status(fixture, "dev1", "one-more", FAILED);
+    assert_int_equal(commands(fixture, "receipt", "one-more"), 1); /* but not again */
+    assert_int_equal(fixture->control->doubts.count, OPEN_REQUESTS_PER_CLIENT_MAX);
+    say_status(fixture, "dev2", "t1", FAILED);
+    assert_int_equal(fixture->control->doubts.count, OPEN_REQUESTS_PER_CLIENT_MAX + 1);
 }
 
 static void a_path_that_is_too_long_is_refused_and_never_cut(void **state)
@@ -595,12 +663,16 @@ int main(void)
         TEST(a_restart_loses_nothing),
         TEST(a_command_of_others_is_never_repeated),
         TEST(what_is_not_done_in_time_expires_and_may_still_complete),
+        TEST(after_a_bad_end_the_receipt_is_asked_for_six_times_in_an_hour),
+        TEST(a_receipt_ends_the_questions),
+        TEST(a_question_without_a_broker_waits_for_it),
         TEST(a_thousand_requests_do_not_expire_at_once),
         TEST(a_cancel_is_asked_and_the_agent_decides),
         TEST(an_agents_word_does_not_leave_a_final_state),
         TEST(progress_is_not_worth_a_write),
         TEST(messages_that_are_not_valid_change_nothing),
         TEST(one_client_can_not_fill_the_memory),
+        TEST(one_client_can_not_fill_the_memory_with_failures),
         TEST(a_path_that_is_too_long_is_refused_and_never_cut),
         TEST(a_key_makes_one_request),
         TEST(presence_makes_the_registry),
