@@ -46,7 +46,7 @@ static int execute(Store *store, const char *sql, const char *what)
     return sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : fail(store, what);
 }
 
-/* --- transactions; until a rollback that failed (it needs memory) is made up for, nothing is read or written
+/* --- transactions; nothing is read or written until a rollback that failed for want of memory is made up ---
  */
 
 static int make_up_rollback(Store *store)
