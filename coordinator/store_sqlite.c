@@ -46,8 +46,7 @@ static int execute(Store *store, const char *sql, const char *what)
     return sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : fail(store, what);
 }
 
-/* --- transactions; nothing is read or written until a rollback that failed for want of memory is made up ---
- */
+/* --- transactions; while a rollback that failed (it needs memory) is not made up for, all else waits --- */
 
 static int make_up_rollback(Store *store)
 {
