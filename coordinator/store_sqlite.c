@@ -405,9 +405,9 @@ static int update_request(Store *store, Request *request)
     int r = prepare(
         store,
         "UPDATE requests SET state = :state, cancel_asked = :cancel_asked, path = :path, size = :size,"
-        " sent = :sent, sha256 = :sha256, uploaded_path = :uploaded_path, stored = :stored, started_at = "
-        ":started_at,"
-        " completed_at = :completed_at, updated_at = :updated_at, error_code = :error_code,"
+        " sent = :sent, sha256 = :sha256, uploaded_path = :uploaded_path, stored = :stored,"
+        " started_at = :started_at, completed_at = :completed_at, updated_at = :updated_at, error_code = "
+        ":error_code,"
         " error_reason = :error_reason, error_message = :error_message WHERE seq = :seq",
         &statement);
     if (r < 0)
