@@ -90,19 +90,24 @@ static int sign(const Archive *archive, Stored *stored)
     return 0;
 }
 
-bool archive_accepts_path(Archive *archive, const char *client, const char *id, const char *path)
+int archive_check_path(Archive *archive, const char *client, const char *id, const char *path)
 {
     Stored *trial CLEANUP(free_ptr) = calloc(1, sizeof(*trial));
 
-    if (!trial || strlen(path) >= sizeof(trial->receipt.path))
-        return false;
+    if (!trial)
+        return -ENOMEM;
+    if (strlen(path) >= sizeof(trial->receipt.path))
+        return ARCHIVE_E_PATH;
     fill_receipt(archive, client, id, path, &trial->receipt);
     trial->receipt.size_bytes = (uint64_t)1 << 53; /* as many digits as there can be */
     safe_name(path, id, trial->name);
-    if (sign(archive, trial) < 0)
-        return false;
+    int r = sign(archive, trial);
+    if (r < 0)
+        return r == -EMSGSIZE || r == -EINVAL ? ARCHIVE_E_PATH : r;
     char *message CLEANUP(free_ptr) = archive_receipt_message(trial);
-    return message && strlen(message) <= MESSAGE_MAX;
+    if (!message)
+        return -ENOMEM;
+    return strlen(message) <= MESSAGE_MAX ? 0 : ARCHIVE_E_PATH;
 }
 
 /* The disk let us down: nothing that it says of this part counts any more. */

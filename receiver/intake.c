@@ -7,6 +7,7 @@
 #include "common/planted.h"
 #include "common/text.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -174,11 +175,16 @@ static int read_path(const HttpRequest *request, const Intake *intake, char **re
     const char *field = http_request_header(request, "Beckon-Path");
     char *path CLEANUP(free_ptr) = field ? text_percent_decode(field) : strdup(intake->id);
 
+    if (!path && errno == ENOMEM)
+        return refuse_again(refusal); /* not the path's fault, and no reason to give the upload up */
     if (!path || !*path || !text_is_utf8(path, strlen(path)))
         return refuse(refusal, 400, ERROR_INVALID_ARGUMENT, "PATH_INVALID",
                       "Beckon-Path must be a path in UTF-8, percent-encoded.");
-    if (!archive_accepts_path(intake->api->archive, intake->client, intake->id, path))
+    int r = archive_check_path(intake->api->archive, intake->client, intake->id, path);
+    if (r == ARCHIVE_E_PATH)
         return refuse(refusal, 400, ERROR_INVALID_ARGUMENT, "PATH_TOO_LONG", "Beckon-Path is too long.");
+    if (r < 0)
+        return refuse_again(refusal);
     *ret_path = TAKE_PTR(path);
     return 0;
 }
