@@ -11,7 +11,7 @@ AT_A_TIME = 12
 
 def failing(role, calls):
     """Each run arms one failure of one of these calls, and sends one file through everything. What must wait for its next
-    attempt does so while the runs go on."""
+    attempt does so while the runs go on. On a server it is no reason to give an upload up; on a device it may be."""
     def kind(bench):
         house = bench.make_house()
         line = bench.steer(house, role)[role]
@@ -30,9 +30,9 @@ def failing(role, calls):
                 if not victim.alive():
                     note_death(bench, victim, f"{call} {action}")
                 if len(waiting) == AT_A_TIME:
-                    bench.settle(house, waiting)
+                    bench.settle(house, waiting, must_complete=role in ("receiver", "coordinator"))
                     waiting = []
-            bench.settle(house, waiting)
+            bench.settle(house, waiting, must_complete=role in ("receiver", "coordinator"))
     return kind
 
 

@@ -86,7 +86,7 @@ def by_strace(role):
             plain = list(victim.argv)
             for number in bench.rounds():
                 call, nth = points[number % len(points)]
-                victim.stop()
+                victim.kill()
                 # as a grandchild, so that the victim's pid is the one that we know
                 victim.argv = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}",
                                "-e", f"inject={call}:signal=SIGKILL:when={nth}", *plain]
