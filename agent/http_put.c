@@ -218,8 +218,17 @@ static void perform(CURL *curl, HttpAnswer *answer)
     answer->body[answer->body_size] = '\0';
 }
 
-static int exchange(const HttpPut *put, bool has_body, HttpAnswer *ret_answer)
+static void set_bare(CURL *curl, const HttpPut *put)
 {
+    if (strcmp(put->method, "HEAD") == 0)
+        curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
+    else
+        curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, put->method);
+}
+
+int http_put(const HttpPut *put, HttpAnswer *ret_answer)
+{
+    bool has_body = strcmp(put->method, "HEAD") != 0 && strcmp(put->method, "DELETE") != 0;
     int64_t now = clock_monotonic_ms();
     Transfer transfer = {.put = put,
                          .answer = ret_answer,
@@ -240,21 +249,11 @@ static int exchange(const HttpPut *put, bool has_body, HttpAnswer *ret_answer)
         if (has_body)
             set_upload(curl, &transfer, headers);
         else
-            curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
+            set_bare(curl, put);
         perform(curl, ret_answer);
     }
     curl_slist_free_all(headers);
     curl_easy_cleanup(curl);
     curl_global_cleanup();
     return r;
-}
-
-int http_put(const HttpPut *put, HttpAnswer *ret_answer)
-{
-    return exchange(put, true, ret_answer);
-}
-
-int http_head(const HttpPut *put, HttpAnswer *ret_answer)
-{
-    return exchange(put, false, ret_answer);
 }

@@ -1,5 +1,5 @@
 /* HTTPS requests of an upload (libcurl inside): a PUT or PATCH whose body is chunked and ends with a trailer,
- * and a HEAD. */
+ * a HEAD, and a DELETE. */
 #pragma once
 
 #include "common/cleanup.h"
@@ -11,7 +11,8 @@
 #define HTTP_ANSWER_MAX 8192 /* bytes of an answer's body that are kept */
 
 typedef struct HttpPut {
-    const char *method; /* "PUT" or "PATCH"; http_head() ignores it, and all that has to do with a body */
+    const char *method; /* "PUT" or "PATCH"; "HEAD" or "DELETE", and then all that has to do with a body, and
+                           headers, are ignored */
     const char *url;
     const char *ca_file, *cert_file, *key_file; /* PEM; ca_file alone is trusted */
     const char *proxy;                          /* NULL: none, whatever the environment says */
@@ -44,6 +45,5 @@ typedef struct HttpAnswer {
     char body[HTTP_ANSWER_MAX + 1];
 } HttpAnswer;
 
-/* Both block until there is an answer, or none will come. 0 or -ENOMEM. */
+/* Blocks until there is an answer, or none will come. 0 or -ENOMEM. */
 int http_put(const HttpPut *put, HttpAnswer *ret_answer) MUST_CHECK;
-int http_head(const HttpPut *put, HttpAnswer *ret_answer) MUST_CHECK;

@@ -43,7 +43,8 @@ typedef struct Job {
     unsigned openings;       /* of its file that failed after a restart */
     int64_t hold_ms;         /* the same: the receiver wants it not to start before */
     unsigned mismatches;     /* attempts that ended with a wrong digest */
-    bool cancelled;          /* asked for while the worker was running */
+    bool cancelled;          /* asked for after the first attempt had begun */
+    bool dropping;           /* and the worker that runs now tells the receiver so */
 } Job;
 
 bool job_is_final(const Job *job);

@@ -184,13 +184,13 @@ static uint64_t stall_rate(const UploadJob *job)
     return job->rate_bytes_per_s && half < job->min_rate_bytes_per_s ? half : job->min_rate_bytes_per_s;
 }
 
-/* One request: the question of where the upload stands (headers NULL), or the body from start_offset on. */
-static void exchange(Upload *upload, char **headers, HttpAnswer *answer)
+/* One request. headers: those of a PUT or PATCH, which sends the body from start_offset on. */
+static void exchange(Upload *upload, const char *method, char **headers, HttpAnswer *answer)
 {
     const UploadJob *job = upload->job;
     char *url CLEANUP(free_ptr) = text_format("%s/v1/uploads/%s", job->url, job->id);
     HttpPut put = {
-        .method = upload->start_offset > 0 ? "PATCH" : "PUT",
+        .method = method,
         .url = url,
         .ca_file = job->ca_file,
         .cert_file = job->cert_file,
@@ -208,7 +208,7 @@ static void exchange(Upload *upload, char **headers, HttpAnswer *answer)
         .userdata = upload,
     };
 
-    if (!url || (headers ? http_put : http_head)(&put, answer) < 0)
+    if (!url || http_put(&put, answer) < 0)
         fail(upload, true, ERROR_INTERNAL, "OUT_OF_MEMORY", "The worker is out of memory.");
 }
 
@@ -253,7 +253,7 @@ static bool find_start(Upload *upload)
         fail(upload, true, ERROR_INTERNAL, "OUT_OF_MEMORY", "The worker is out of memory.");
         return false;
     }
-    exchange(upload, NULL, answer);
+    exchange(upload, "HEAD", NULL, answer);
     if (answer->status == 200) /* as some proxies and other receivers answer a HEAD */
         answer->status = 204;
     if (!is_answered(upload, answer, 204, 404))
@@ -277,7 +277,7 @@ static void send_from_start(Upload *upload)
     char *headers[HEADERS_MAX] = {0};
 
     if (answer && make_headers(upload, headers))
-        exchange(upload, headers, answer);
+        exchange(upload, upload->start_offset > 0 ? "PATCH" : "PUT", headers, answer);
     else
         fail(upload, true, ERROR_INTERNAL, "OUT_OF_MEMORY", "The worker is out of memory.");
     free_headers(headers);
@@ -287,17 +287,40 @@ static void send_from_start(Upload *upload)
              "The receiver holds something else than what was sent.");
 }
 
+/* The receiver alone knows whether a cancel comes in time: what is complete stays, and is done. */
+static void drop(Upload *upload)
+{
+    HttpAnswer *answer CLEANUP(free_ptr) = calloc(1, sizeof(*answer));
+
+    if (answer)
+        exchange(upload, "DELETE", NULL, answer);
+    if (answer && answer->status == 409)
+        exchange(upload, "HEAD", NULL, answer);
+    if (!answer || strcmp(answer->upload_complete, "?1") != 0 ||
+        digest_field_parse(answer->repr_digest, upload->result.sha256) != 0)
+        fail(upload, false, ERROR_CANCELLED, "CANCELLED", "Cancelled while it was being sent.");
+}
+
+static void send_file(Upload *upload, int file_fd)
+{
+    int r = source_init(&upload->source, file_fd, upload->job->size_bytes);
+
+    if (r != 0)
+        fail_source(upload, r);
+    else if (!upload->job->resume || find_start(upload))
+        send_from_start(upload);
+    upload->result.sent_bytes = upload->source.offset_bytes;
+    source_deinit(&upload->source);
+}
+
 int upload_run(const UploadJob *job, int file_fd, int report_fd)
 {
     Upload upload = {.job = job, .report_fd = report_fd, .result = {.kind = UPLOAD_LINE_DONE}};
 
-    int r = source_init(&upload.source, file_fd, job->size_bytes);
-    if (r != 0)
-        fail_source(&upload, r);
-    else if (!job->resume || find_start(&upload))
-        send_from_start(&upload);
-    upload.result.sent_bytes = upload.source.offset_bytes;
-    source_deinit(&upload.source);
+    if (job->drop)
+        drop(&upload);
+    else
+        send_file(&upload, file_fd);
     report(&upload, &upload.result);
     return upload.result.kind == UPLOAD_LINE_DONE ? 0 : 1;
 }

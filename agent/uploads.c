@@ -10,12 +10,14 @@
 #include "common/text.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #define MISMATCHES_MAX 3        /* a digest that is wrong so often is not the link's fault */
 #define SOON_MS 2000            /* after the link is back: within this, not all in one moment */
 #define RUNNING_INTERVAL_MS 950 /* the worker ticks once a second */
 #define UNREPORTED_MAX 1000     /* ends that the broker has not acknowledged */
+#define DROP_TIMEOUT_MS 10000   /* a receiver that does not answer is not waited for when all is cancelled */
 #define FORGET_INTERVAL_MS (24LL * 3600 * 1000)
 
 struct Uploads {
@@ -173,6 +175,8 @@ static void try_again(Uploads *uploads, Job *job, uint64_t retry_after_ms)
     report_running(uploads, job);
 }
 
+static bool start_drop(Uploads *uploads, Job *job);
+
 static void on_ended(void *userdata, const UploadLine *result)
 {
     Job *job = userdata;
@@ -186,6 +190,10 @@ static void on_ended(void *userdata, const UploadLine *result)
         job->problem = (Problem){0};
         finish(uploads, job, UPLOAD_DONE);
     } else if (job->cancelled) {
+        bool dropped = job->dropping || PLANTED("late-cancel");
+        job->worker = worker_free(job->worker);
+        if (!dropped && start_drop(uploads, job))
+            return;
         (void)problem_set(&job->problem, ERROR_CANCELLED, "CANCELLED", "Cancelled while it was being sent.");
         finish(uploads, job, UPLOAD_CANCELLED);
     } else if (result->problem.code == ERROR_CANCELLED) {
@@ -214,6 +222,25 @@ static int start_worker(Uploads *uploads, Job *job, const char *url, bool resume
 
     job->uploads = uploads;
     return worker_start(uploads->loop, config->worker, &upload, job->fd, &events, &job->worker);
+}
+
+/* Of a job that is cancelled and may have arrived all the same: only the receiver knows, and drops it if it
+ * has not. Whether that has begun; on_ended() follows. */
+static bool start_drop(Uploads *uploads, Job *job)
+{
+    const char *url = agent_config_receiver(uploads->config, job->receiver);
+    int nothing CLEANUP(close_fd) = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    WorkerEvents events = {.progress = on_progress, .ended = on_ended, .userdata = job};
+
+    if (!url || nothing < 0)
+        return false;
+    UploadJob upload = attempt_job(uploads->config, job, url, false);
+    upload.drop = 1;
+    if (upload.stall_ms > DROP_TIMEOUT_MS)
+        upload.stall_ms = DROP_TIMEOUT_MS;
+    job->uploads = uploads;
+    job->cancelled = job->dropping = true;
+    return worker_start(uploads->loop, uploads->config->worker, &upload, nothing, &events, &job->worker) == 0;
 }
 
 /* Starts the next attempt. */
@@ -446,8 +473,9 @@ void uploads_cancel(Uploads *uploads, const char *id)
     Job *job = find(uploads, id);
 
     if (job && job->worker) {
+        if (!job->cancelled)
+            worker_stop(job->worker);
         job->cancelled = true; /* its end decides: the file may be there already */
-        worker_stop(job->worker);
         return;
     }
     if ((job && job_is_final(job)) || (!job && is_repeated(uploads, id))) {
@@ -455,6 +483,8 @@ void uploads_cancel(Uploads *uploads, const char *id)
             report(uploads, job);
         return;
     }
+    if (job && job->attempt > 0 && start_drop(uploads, job))
+        return;
     if (!job) {
         job = job_new(id, &(UploadCommand){0});
         if (!job)
