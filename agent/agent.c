@@ -41,6 +41,7 @@ static char *make_presence(const Agent *agent, bool online)
     if (online) {
         presence.since_unix_ms = agent->since_unix_ms;
         (void)snprintf(presence.version, sizeof(presence.version), "%s", BECKON_VERSION);
+        presence.heartbeat_s = (unsigned)((agent->config->heartbeat_ms + 999) / 1000);
         uploads_count(agent->uploads, &presence.active, &presence.queued);
         presence.labels = make_labels(&agent->config->labels);
     }
@@ -106,7 +107,7 @@ static void on_link(void *userdata, short revents)
         case MQTT_EVENT_CONNECTED:
             agent->since_unix_ms = clock_unix_ms();
             on_heartbeat(agent);
-            uploads_report_all(agent->uploads);
+            uploads_connected(agent->uploads);
             break;
         case MQTT_EVENT_DISCONNECTED:
             loop_timer_set(agent->heartbeat_timer, -1);
@@ -173,6 +174,7 @@ int agent_new(Loop *loop, const AgentConfig *config, Agent **ret_agent)
         agent_free(agent);
         return r;
     }
+    loop_on_watchdog(loop, mqtt_link_is_alive, agent->link);
     if (config->allow.count == 0)
         log_warn("nothing may be asked for: [files] allow lists no folder");
     *ret_agent = agent;

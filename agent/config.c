@@ -32,7 +32,7 @@ const ConfigKey agent_config_keys[] = {
     {"mqtt", "keepalive", CONFIG_DURATION, MEMBER(keepalive_ms), .fallback = "30s", .min = 5000,
      .max = 3600000},
     {"mqtt", "backoff_min", CONFIG_DURATION, MEMBER(broker_backoff_min_ms), .fallback = "1s", .min = 100},
-    {"mqtt", "backoff_max", CONFIG_DURATION, MEMBER(broker_backoff_max_ms), .fallback = "60s", .min = 100,
+    {"mqtt", "backoff_max", CONFIG_DURATION, MEMBER(broker_backoff_max_ms), .fallback = "30s", .min = 100,
      .max = 86400000},
 
     {"files", "allow", CONFIG_LIST, MEMBER(allow)},

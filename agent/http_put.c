@@ -14,7 +14,7 @@
     30000L /* long: an early refusal is read reliably only while no body byte was sent */
 #define SEND_BUFFER_BYTES 65536L
 #define TICK_MS 1000
-#define RETRY_AFTER_MAX_S 86400U
+#define RETRY_AFTER_MAX_S 86400
 
 typedef struct Transfer {
     const HttpPut *put;
@@ -85,14 +85,19 @@ static bool header_value(const char *line, size_t size, const char *name, char *
 static size_t on_header(char *line, size_t unit, size_t count, void *userdata)
 {
     HttpAnswer *answer = ((Transfer *)userdata)->answer;
-    char value[256];
-    uint64_t seconds = 0;
+    const struct {
+        const char *name;
+        char *value;
+        size_t size;
+    } wanted[] = {
+        {"Repr-Digest", answer->repr_digest, sizeof(answer->repr_digest)},
+        {"Upload-Offset", answer->upload_offset, sizeof(answer->upload_offset)},
+        {"Upload-Length", answer->upload_length, sizeof(answer->upload_length)},
+        {"Upload-Complete", answer->upload_complete, sizeof(answer->upload_complete)},
+    };
 
-    if (header_value(line, unit * count, "Repr-Digest", value, sizeof(value)))
-        memcpy(answer->repr_digest, value, sizeof(value));
-    /* RFC 9110 section 10.2.3, the form in seconds; a date is left to our own back-off. */
-    if (header_value(line, unit * count, "Retry-After", value, sizeof(value)) && text_to_u64(value, &seconds))
-        answer->retry_after_ms = 1000 * (seconds < RETRY_AFTER_MAX_S ? seconds : RETRY_AFTER_MAX_S);
+    for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
+        (void)header_value(line, unit * count, wanted[i].name, wanted[i].value, wanted[i].size);
     return unit * count;
 }
 
@@ -134,7 +139,7 @@ static int on_progress(void *userdata, curl_off_t down_total, curl_off_t down, c
 
 static struct curl_slist *make_headers(const HttpPut *put)
 {
-    char *trailer CLEANUP(free_ptr) = text_format("Trailer: %s", put->trailer_name);
+    char *trailer CLEANUP(free_ptr) = text_format("Trailer: %s", put->trailer_name ? put->trailer_name : "");
     struct curl_slist *list = trailer ? curl_slist_append(NULL, trailer) : NULL;
 
     for (const char *const *header = put->headers; list && *header; header++) {
@@ -150,10 +155,6 @@ static struct curl_slist *make_headers(const HttpPut *put)
 
 static void set_callbacks(CURL *curl, Transfer *transfer)
 {
-    curl_easy_setopt(curl, CURLOPT_READFUNCTION, on_read);
-    curl_easy_setopt(curl, CURLOPT_READDATA, transfer);
-    curl_easy_setopt(curl, CURLOPT_TRAILERFUNCTION, on_trailer);
-    curl_easy_setopt(curl, CURLOPT_TRAILERDATA, transfer);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, transfer);
     curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
@@ -164,18 +165,15 @@ static void set_callbacks(CURL *curl, Transfer *transfer)
 }
 
 /* setopt can fail only for want of memory, or because this libcurl lacks TLS: both show when it performs. */
-static void set_options(CURL *curl, const HttpPut *put, struct curl_slist *headers, char *error)
+static void set_connection(CURL *curl, const HttpPut *put)
 {
     curl_easy_setopt(curl, CURLOPT_URL, put->url);
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "https");
     curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1); /* trailers need it */
     curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
-    curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
-    curl_easy_setopt(curl, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER_BYTES);
-    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(curl, CURLOPT_EXPECT_100_TIMEOUT_MS, EXPECT_TIMEOUT_MS);
     curl_easy_setopt(curl, CURLOPT_PROXY, put->proxy ? put->proxy : "");
     curl_easy_setopt(curl, CURLOPT_NOPROXY, "");
+    curl_easy_setopt(curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* a proxy's word is not the receiver's */
     curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     curl_easy_setopt(curl, CURLOPT_CAINFO, put->ca_file);
     curl_easy_setopt(curl, CURLOPT_CAPATH, NULL); /* or the system's CAs would be trusted too */
@@ -184,35 +182,75 @@ static void set_options(CURL *curl, const HttpPut *put, struct curl_slist *heade
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECT_TIMEOUT_S);
     curl_easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_MAX_SEND_SPEED_LARGE, (curl_off_t)put->rate_bytes_per_s);
+}
+
+static void set_upload(CURL *curl, Transfer *transfer, struct curl_slist *headers)
+{
+    curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
+    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, transfer->put->method);
+    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(curl, CURLOPT_READFUNCTION, on_read);
+    curl_easy_setopt(curl, CURLOPT_READDATA, transfer);
+    curl_easy_setopt(curl, CURLOPT_TRAILERFUNCTION, on_trailer);
+    curl_easy_setopt(curl, CURLOPT_TRAILERDATA, transfer);
+    curl_easy_setopt(curl, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER_BYTES);
+    curl_easy_setopt(curl, CURLOPT_EXPECT_100_TIMEOUT_MS, EXPECT_TIMEOUT_MS);
+    curl_easy_setopt(curl, CURLOPT_MAX_SEND_SPEED_LARGE, (curl_off_t)transfer->put->rate_bytes_per_s);
+}
+
+static void perform(CURL *curl, HttpAnswer *answer)
+{
+    char error[CURL_ERROR_SIZE] = "";
+    long status = 0;
+    curl_off_t retry_after_s = 0;
+
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, error);
+    CURLcode rc = curl_easy_perform(curl);
+    /* An answer counts even if the connection broke behind it: a refusal in mid body does that. */
+    (void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+    if (status >= 200)
+        answer->status = (unsigned)status;
+    if (rc != CURLE_OK)
+        (void)snprintf(answer->error, sizeof(answer->error), "%s", *error ? error : curl_easy_strerror(rc));
+    if (curl_easy_getinfo(curl, CURLINFO_RETRY_AFTER, &retry_after_s) == CURLE_OK && retry_after_s > 0)
+        answer->retry_after_ms =
+            1000 * (uint64_t)(retry_after_s < RETRY_AFTER_MAX_S ? retry_after_s : RETRY_AFTER_MAX_S);
+    answer->body[answer->body_size] = '\0';
+}
+
+static void set_bare(CURL *curl, const HttpPut *put)
+{
+    if (strcmp(put->method, "HEAD") == 0)
+        curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
+    else
+        curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, put->method);
 }
 
 int http_put(const HttpPut *put, HttpAnswer *ret_answer)
 {
+    bool has_body = strcmp(put->method, "HEAD") != 0 && strcmp(put->method, "DELETE") != 0;
     int64_t now = clock_monotonic_ms();
-    Transfer transfer = {.put = put, .answer = ret_answer, .window_start_ms = now, .last_tick_ms = now};
-    char error[CURL_ERROR_SIZE] = "";
-    long status = 0;
+    Transfer transfer = {.put = put,
+                         .answer = ret_answer,
+                         .body_ended = !has_body,
+                         .body_end_ms = now,
+                         .window_start_ms = now,
+                         .last_tick_ms = now};
 
     *ret_answer = (HttpAnswer){0};
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return -ENOMEM;
     CURL *curl = curl_easy_init();
-    struct curl_slist *headers = make_headers(put);
-    int r = curl && headers ? 0 : -ENOMEM;
+    struct curl_slist *headers = has_body ? make_headers(put) : NULL;
+    int r = curl && (headers || !has_body) ? 0 : -ENOMEM;
     if (r == 0) {
-        set_options(curl, put, headers, error);
+        set_connection(curl, put);
         set_callbacks(curl, &transfer);
-        CURLcode rc = curl_easy_perform(curl);
-        /* An answer counts even if the connection broke behind it: a refusal in mid body does that. */
-        (void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-        if (status >= 200)
-            ret_answer->status = (unsigned)status;
-        if (rc != CURLE_OK)
-            (void)snprintf(ret_answer->error, sizeof(ret_answer->error), "%s",
-                           *error ? error : curl_easy_strerror(rc));
-        ret_answer->body[ret_answer->body_size] = '\0';
+        if (has_body)
+            set_upload(curl, &transfer, headers);
+        else
+            set_bare(curl, put);
+        perform(curl, ret_answer);
     }
     curl_slist_free_all(headers);
     curl_easy_cleanup(curl);

@@ -1,4 +1,5 @@
-/* One chunked HTTPS PUT with a trailer (libcurl inside). */
+/* HTTPS requests of an upload (libcurl inside): a PUT or PATCH whose body is chunked and ends with a trailer,
+ * a HEAD, and a DELETE. */
 #pragma once
 
 #include "common/cleanup.h"
@@ -10,6 +11,8 @@
 #define HTTP_ANSWER_MAX 8192 /* bytes of an answer's body that are kept */
 
 typedef struct HttpPut {
+    const char *method; /* "PUT" or "PATCH"; "HEAD" or "DELETE", and then all that has to do with a body, and
+                           headers, are ignored */
     const char *url;
     const char *ca_file, *cert_file, *key_file; /* PEM; ca_file alone is trusted */
     const char *proxy;                          /* NULL: none, whatever the environment says */
@@ -30,10 +33,13 @@ typedef struct HttpPut {
 } HttpPut;
 
 typedef struct HttpAnswer {
-    unsigned status;         /* 0: there was no answer, and error says why */
-    bool timed_out;          /* stalled, or no answer in time */
-    char error[256];         /* libcurl's own words */
-    char repr_digest[256];   /* the header, "" without one */
+    unsigned status;       /* 0: there was no answer, and error says why */
+    bool timed_out;        /* stalled, or no answer in time */
+    char error[256];       /* libcurl's own words */
+    char repr_digest[256]; /* the header, "" without one; and so are those that follow */
+    char upload_offset[32];
+    char upload_length[32];
+    char upload_complete[8];
     uint64_t retry_after_ms; /* 0: not given */
     size_t body_size;
     char body[HTTP_ANSWER_MAX + 1];

@@ -73,7 +73,8 @@ static char *job_command(const Job *job)
     return upload_command_format(command);
 }
 
-/* On disk a job is the two messages it consists of: {"command":{...},"status":{...},"reported":true}; the
+/* On disk a job is the two messages it consists of, and what the next process must know:
+ * {"command":{...},"status":{...},"reported":true,"file":"...","restarted":false}; the
  * command is missing from a cancel that came before its command. */
 char *job_format(const Job *job)
 {
@@ -83,8 +84,15 @@ char *job_format(const Job *job)
 
     if (!command || !status || (*job->path && !cJSON_AddRawToObject(object, "command", command)) ||
         !cJSON_AddRawToObject(object, "status", status) ||
-        !cJSON_AddBoolToObject(object, "reported", job->reported))
+        !cJSON_AddBoolToObject(object, "reported", job->reported) ||
+        !cJSON_AddBoolToObject(object, "restarted", job->restarted))
         return NULL;
+    if (job->has_snapshot) {
+        char file[SNAPSHOT_TEXT_SIZE];
+        snapshot_format(&job->snapshot, file);
+        if (!cJSON_AddStringToObject(object, "file", file))
+            return NULL;
+    }
     return cJSON_PrintUnformatted(object);
 }
 
@@ -115,6 +123,7 @@ Job *job_parse(const char *id, const char *text, size_t size)
     UploadCommand *command CLEANUP(free_ptr) = calloc(1, sizeof(*command));
     UploadStatus *status CLEANUP(free_ptr) = calloc(1, sizeof(*status));
     Problem problem;
+    const char *file = NULL;
     bool reported = false;
 
     if (!status_text || !command || !status ||
@@ -127,5 +136,9 @@ Job *job_parse(const char *id, const char *text, size_t size)
         return NULL;
     take_status(job, status);
     job->reported = reported;
+    (void)json_get_bool(object, "restarted",
+                        &job->restarted); /* not in the records of 0.1.0, as is the next */
+    job->has_snapshot =
+        json_get_string_ref(object, "file", &file) == JSON_OK && snapshot_parse(file, &job->snapshot);
     return job;
 }

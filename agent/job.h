@@ -1,6 +1,7 @@
 /* One upload request on the device: what was asked, and what has become of it. */
 #pragma once
 
+#include "agent/snapshot.h"
 #include "common/backoff.h"
 #include "common/cleanup.h"
 #include "protocol/message.h"
@@ -22,8 +23,11 @@ typedef struct Job {
     bool has_size, has_sha256;
     uint64_t size_bytes, sent_bytes;
     uint8_t sha256[SHA256_SIZE];
-    unsigned attempt; /* starts of a worker so far; over restarts too, so that it only grows */
-    Problem problem;  /* of the last attempt, or of the refusal */
+    bool has_snapshot;
+    Snapshot snapshot; /* of the file, when the bytes sent so far were read */
+    bool restarted;    /* begun anew once already, because the file was another */
+    unsigned attempt;  /* starts of a worker so far; over restarts too, so that it only grows */
+    Problem problem;   /* of the last attempt, or of the refusal */
     int64_t at_unix_ms;
     bool reported; /* the broker has taken the final state */
 
@@ -33,9 +37,14 @@ typedef struct Job {
     Worker *worker;          /* NULL: not running */
     struct Uploads *uploads; /* whose worker it is */
     Backoff backoff;         /* between attempts */
-    int64_t due_ms;          /* on the monotonic clock: not to be started before */
+    int64_t due_ms;          /* on the monotonic clock: when the next attempt starts */
+    int64_t told_ms;         /* the same: when its state was reported last */
+    unsigned told_attempt;   /* 0: not yet that it runs */
+    unsigned openings;       /* of its file that failed after a restart */
+    int64_t hold_ms;         /* the same: the receiver wants it not to start before */
     unsigned mismatches;     /* attempts that ended with a wrong digest */
-    bool cancelled;          /* asked for while the worker was running */
+    bool cancelled;          /* asked for after the first attempt had begun */
+    bool dropping;           /* and the worker that runs now tells the receiver so */
 } Job;
 
 bool job_is_final(const Job *job);

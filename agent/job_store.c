@@ -95,6 +95,8 @@ int job_store_load(JobStore *store, const char *id, Job **ret_job)
     if (r < 0)
         return r;
     Job *job = job_parse(id, text, size);
+    if (!job) /* once more: a failed allocation looks like a damaged record */
+        job = job_parse(id, text, size);
     if (!job)
         return -EBADMSG;
     *ret_job = job;
@@ -127,6 +129,7 @@ int job_store_each(JobStore *store, void (*found)(Job *job, void *userdata), voi
 {
     DIR *folder = open_folder(store);
     char id[UPLOAD_ID_SIZE];
+    int failed = 0;
 
     if (!folder)
         return -errno;
@@ -135,13 +138,15 @@ int job_store_each(JobStore *store, void (*found)(Job *job, void *userdata), voi
         if (!record_id(entry->d_name, id))
             continue;
         int r = job_store_load(store, id, &job);
-        if (r < 0)
+        if (r == -EBADMSG || r == -EFBIG || r == -EINVAL || r == -EISDIR)
             set_aside(store, id, r);
+        else if (r < 0)
+            failed = r;
         else
             found(job, userdata);
     }
     (void)closedir(folder);
-    return 0;
+    return failed;
 }
 
 /* A job that may be forgotten, and since when (or, if that is to come, when). */

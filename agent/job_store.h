@@ -17,7 +17,8 @@ int job_store_save(JobStore *store, const Job *job) MUST_CHECK;
 /* 0 and the job, -ENOENT, or another negative errno (-EBADMSG: the record is damaged). */
 int job_store_load(JobStore *store, const char *id, Job **ret_job) MUST_CHECK;
 
-/* Calls found with each job on disk, which it takes over. Damaged records are set aside with a log line. */
+/* Calls found with each job on disk, which it takes over. Damaged records are set aside with a log line; one
+ * that can't be read just now stays, and makes the result a negative errno after all others were found. */
 int job_store_each(JobStore *store, void (*found)(Job *job, void *userdata), void *userdata) MUST_CHECK;
 
 /* Forgets reported final jobs: those whose time is over, and beyond max the oldest. A job that may not be

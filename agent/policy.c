@@ -132,9 +132,27 @@ static int reopen(int path_fd)
     return fd < 0 ? -errno : fd;
 }
 
-static int open_checked(int path_fd, uint64_t limit, AllowedFile *ret_file, Problem *problem)
+static uint64_t smaller_limit(uint64_t a, uint64_t b)
+{
+    return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+int policy_check_size(const Policy *policy, uint64_t size_bytes, uint64_t max_size_bytes, Problem *problem)
+{
+    uint64_t limit = smaller_limit(policy->max_size_bytes, max_size_bytes);
+
+    if (limit == 0 || size_bytes <= limit)
+        return 0;
+    return problem_set(problem, ERROR_FAILED_PRECONDITION, "FILE_TOO_LARGE",
+                       "The file has %llu bytes, the limit is %llu; raise max_size if it is really wanted.",
+                       (unsigned long long)size_bytes, (unsigned long long)limit);
+}
+
+static int open_checked(const Policy *policy, int path_fd, uint64_t max_size_bytes, AllowedFile *ret_file,
+                        Problem *problem)
 {
     struct stat info;
+    AllowedFile file;
 
     if (fstat(path_fd, &info) < 0)
         return explain_open(-errno, problem);
@@ -143,21 +161,16 @@ static int open_checked(int path_fd, uint64_t limit, AllowedFile *ret_file, Prob
     if (!S_ISREG(info.st_mode))
         return problem_set(problem, ERROR_INVALID_ARGUMENT, "NOT_A_REGULAR_FILE",
                            "This is not a regular file; folders, devices and pipes can't be asked for.");
-    if (limit && (uint64_t)info.st_size > limit)
-        return problem_set(
-            problem, ERROR_FAILED_PRECONDITION, "FILE_TOO_LARGE",
-            "The file has %lld bytes, the limit is %llu; raise max_size if it is really wanted.",
-            (long long)info.st_size, (unsigned long long)limit);
-    int fd = reopen(path_fd);
-    if (fd < 0)
-        return explain_open(fd, problem);
-    *ret_file = (AllowedFile){.fd = fd, .size_bytes = (uint64_t)info.st_size};
+    if (policy_check_size(policy, (uint64_t)info.st_size, max_size_bytes, problem) < 0)
+        return -1;
+    file.fd = reopen(path_fd);
+    int r = file.fd < 0 ? file.fd : snapshot_take(file.fd, &file.snapshot);
+    if (r < 0) {
+        close_fd(&file.fd);
+        return explain_open(r, problem);
+    }
+    *ret_file = file;
     return 0;
-}
-
-static uint64_t smaller_limit(uint64_t a, uint64_t b)
-{
-    return a == 0 || (b != 0 && b < a) ? b : a;
 }
 
 int policy_open(const Policy *policy, const char *path, uint64_t max_size_bytes, AllowedFile *ret_file,
@@ -182,5 +195,5 @@ int policy_open(const Policy *policy, const char *path, uint64_t max_size_bytes,
         return refuse_path(problem);
     if (path_fd < 0)
         return explain_open(path_fd, problem);
-    return open_checked(path_fd, smaller_limit(policy->max_size_bytes, max_size_bytes), ret_file, problem);
+    return open_checked(policy, path_fd, max_size_bytes, ret_file, problem);
 }

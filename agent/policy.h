@@ -1,6 +1,7 @@
 /* What may leave this device: the owner's list of folders. Nothing is readable until it is listed. */
 #pragma once
 
+#include "agent/snapshot.h"
 #include "common/cleanup.h"
 #include "common/config.h"
 #include "protocol/problem.h"
@@ -15,7 +16,7 @@ typedef struct Policy {
 
 typedef struct AllowedFile {
     int fd; /* open for reading; whoever holds the struct closes it */
-    uint64_t size_bytes;
+    Snapshot snapshot;
 } AllowedFile;
 
 /* Opens path if the policy allows it: lexically below an allowed folder without "..", reached from there
@@ -25,3 +26,7 @@ typedef struct AllowedFile {
  * Needs openat2(2), Linux 5.6; without it everything is refused. */
 int policy_open(const Policy *policy, const char *path, uint64_t max_size_bytes, AllowedFile *ret_file,
                 Problem *problem) MUST_CHECK;
+
+/* The size rule alone, for a file that has changed since it was opened. 0, or -1 and *problem. */
+int policy_check_size(const Policy *policy, uint64_t size_bytes, uint64_t max_size_bytes,
+                      Problem *problem) MUST_CHECK;

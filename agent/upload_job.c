@@ -22,6 +22,8 @@ static const struct {
 } number_members[] = {
     {"size", offsetof(UploadJob, size_bytes)},
     {"attempt", offsetof(UploadJob, attempt)},
+    {"resume", offsetof(UploadJob, resume)},
+    {"drop", offsetof(UploadJob, drop)},
     {"rate", offsetof(UploadJob, rate_bytes_per_s)},
     {"min_rate", offsetof(UploadJob, min_rate_bytes_per_s)},
     {"stall_ms", offsetof(UploadJob, stall_ms)},

@@ -13,7 +13,7 @@
 
 #define UPLOAD_FILE_FD 3
 #define UPLOAD_JOB_MAX 32768 /* bytes; fits a pipe, so that writing it never blocks */
-#define UPLOAD_LINE_MAX 2048
+#define UPLOAD_LINE_MAX 4096 /* bytes; a message of control characters grows sixfold in JSON */
 
 /* All strings belong to whoever made the job; upload_job_parse() allocates them. */
 typedef struct UploadJob {
@@ -24,6 +24,8 @@ typedef struct UploadJob {
     char *proxy; /* NULL: none */
     uint64_t size_bytes;
     uint64_t attempt;
+    uint64_t resume; /* 1: ask the receiver what it has and send the rest; 0: from the first byte */
+    uint64_t drop;   /* 1: it is cancelled: nothing is sent, and the receiver drops what it has of it */
     uint64_t rate_bytes_per_s;     /* 0: unlimited */
     uint64_t min_rate_bytes_per_s; /* slower than this for stall_ms is a dead link */
     uint64_t stall_ms;
@@ -38,7 +40,7 @@ void upload_job_free(UploadJob *job);
 
 typedef enum UploadLineKind {
     UPLOAD_LINE_PROGRESS, /* sent_bytes */
-    UPLOAD_LINE_DONE,     /* sha256: the receiver has it, verified */
+    UPLOAD_LINE_DONE,     /* sha256: the receiver has it, verified (and so it is too late to drop it) */
     UPLOAD_LINE_FAILED,   /* problem, retry, retry_after_ms */
 } UploadLineKind;
 

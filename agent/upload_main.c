@@ -6,7 +6,18 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+/* libmosquitto's sockets in the agent are not CLOEXEC. This process is to have its job, its reports and its
+ * file. */
+static void close_others(void)
+{
+    if (syscall(SYS_close_range, UPLOAD_FILE_FD + 1, ~0U, 0) == 0)
+        return;
+    for (int fd = UPLOAD_FILE_FD + 1; fd < 1024; fd++) /* Linux before 5.9 */
+        (void)close(fd);
+}
 
 static int read_job(UploadJob *ret_job)
 {
@@ -42,6 +53,7 @@ int main(int argc, char **argv)
     /* Without the agent there is nobody to report to. If it died before this call, the first report ends us.
      */
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    close_others();
     if (read_job(&job) < 0) {
         fprintf(stderr, "beckon-upload: no valid job on standard input; see beckon-upload(8)\n");
         return 2;

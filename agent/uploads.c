@@ -1,17 +1,23 @@
 #include "agent/uploads.h"
 
+#include "agent/attempt.h"
 #include "agent/job_store.h"
 #include "agent/policy.h"
 #include "agent/worker.h"
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/planted.h"
 #include "common/text.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#define MISMATCHES_MAX 3 /* a digest that is wrong so often is not the link's fault */
+#define MISMATCHES_MAX 3        /* a digest that is wrong so often is not the link's fault */
+#define SOON_MS 2000            /* after the link is back: within this, not all in one moment */
+#define RUNNING_INTERVAL_MS 950 /* the worker ticks once a second */
+#define UNREPORTED_MAX 1000     /* ends that the broker has not acknowledged */
+#define DROP_TIMEOUT_MS 10000   /* a receiver that does not answer is not waited for when all is cancelled */
 #define FORGET_INTERVAL_MS (24LL * 3600 * 1000)
 
 struct Uploads {
@@ -61,11 +67,6 @@ static uint64_t tag_of(const Job *job)
     return job_is_final(job) ? job->tag : 0;
 }
 
-static void report(Uploads *uploads, const Job *job)
-{
-    uploads->events.report(uploads->events.userdata, job, tag_of(job));
-}
-
 /* A new or changed job goes to disk. 0 or a negative errno, with a log line. */
 static int save(Uploads *uploads, const Job *job)
 {
@@ -76,6 +77,46 @@ static int save(Uploads *uploads, const Job *job)
                strerror(-r));
     uploads->saved_since_forget++;
     return r;
+}
+
+/* The end of the job is told: from now on it is on disk only. */
+static void forget_reported(Uploads *uploads, Job *job)
+{
+    job->reported = true;
+    (void)save(uploads, job);
+    unlink_job(uploads, job);
+    job_free(job);
+}
+
+static void report(Uploads *uploads, Job *job)
+{
+    job->told_ms = clock_monotonic_ms();
+    uploads->events.report(uploads->events.userdata, job, tag_of(job));
+}
+
+/* That it runs, or tries again: at most once a second. */
+static void report_running(Uploads *uploads, Job *job)
+{
+    if (job->told_attempt != 0 && clock_monotonic_ms() - job->told_ms < RUNNING_INTERVAL_MS)
+        return;
+    job->told_attempt = job->attempt;
+    report(uploads, job);
+}
+
+/* A broker that takes reports and never acknowledges them must not fill the device. */
+static void bound_unreported(Uploads *uploads)
+{
+    Job *oldest = NULL;
+    unsigned count = 0;
+
+    for (Job *job = uploads->jobs; job; job = job->next) {
+        if (!job_is_final(job) || job->worker)
+            continue;
+        oldest = oldest ? oldest : job;
+        count++;
+    }
+    if (count > UNREPORTED_MAX)
+        forget_reported(uploads, oldest);
 }
 
 /* The end of a job. Its record may fail to be written; then the one before it stays, and after a restart the
@@ -118,7 +159,7 @@ static void on_progress(void *userdata, uint64_t sent_bytes)
 
     job->sent_bytes = sent_bytes;
     job->at_unix_ms = clock_unix_ms();
-    report(job->uploads, job);
+    report_running(job->uploads, job);
 }
 
 static void try_again(Uploads *uploads, Job *job, uint64_t retry_after_ms)
@@ -127,11 +168,14 @@ static void try_again(Uploads *uploads, Job *job, uint64_t retry_after_ms)
 
     if (wait_ms < retry_after_ms)
         wait_ms = retry_after_ms;
+    job->hold_ms = clock_monotonic_ms() + (int64_t)retry_after_ms;
     job->due_ms = clock_monotonic_ms() + (int64_t)wait_ms;
     log_at(LOG_LEVEL_WARN, NULL, job->id, "attempt %u failed: %s %s; trying again in %.1f s", job->attempt,
            job->problem.reason, job->problem.message, (double)wait_ms / 1000);
-    report(uploads, job);
+    report_running(uploads, job);
 }
+
+static bool start_drop(Uploads *uploads, Job *job);
 
 static void on_ended(void *userdata, const UploadLine *result)
 {
@@ -146,7 +190,13 @@ static void on_ended(void *userdata, const UploadLine *result)
         job->problem = (Problem){0};
         finish(uploads, job, UPLOAD_DONE);
     } else if (job->cancelled) {
+        bool dropped = job->dropping || PLANTED("late-cancel");
+        job->worker = worker_free(job->worker);
+        if (!dropped && start_drop(uploads, job))
+            return;
         (void)problem_set(&job->problem, ERROR_CANCELLED, "CANCELLED", "Cancelled while it was being sent.");
+        finish(uploads, job, UPLOAD_CANCELLED);
+    } else if (result->problem.code == ERROR_CANCELLED) {
         finish(uploads, job, UPLOAD_CANCELLED);
     } else if (!result->retry ||
                (result->problem.code == ERROR_DATA_LOSS && ++job->mismatches >= MISMATCHES_MAX)) {
@@ -154,38 +204,19 @@ static void on_ended(void *userdata, const UploadLine *result)
     } else if (is_expired(job)) {
         expire(uploads, job);
     } else {
+        if (result->problem.code == ERROR_DATA_LOSS)
+            job->has_snapshot =
+                false; /* what was sent so far is not what the file is: the next attempt begins anew */
         try_again(uploads, job, result->retry_after_ms);
     }
     job->worker = worker_free(job->worker);
     schedule(uploads);
 }
 
-/* The lower one: the owner's limit is not for a request to lift. 0 is none. */
-static uint64_t rate_of(const Job *job, const AgentConfig *config)
-{
-    uint64_t asked = job->rate_bytes_per_s, own = config->rate_bytes_per_s;
-
-    return asked && (!own || asked < own) ? asked : own;
-}
-
-static int start_worker(Uploads *uploads, Job *job, const char *url)
+static int start_worker(Uploads *uploads, Job *job, const char *url, bool resume)
 {
     const AgentConfig *config = uploads->config;
-    UploadJob upload = {
-        .url = (char *)(uintptr_t)url,
-        .id = job->id,
-        .path = job->path,
-        .ca_file = config->receiver_ca,
-        .cert_file = config->receiver_cert,
-        .key_file = config->receiver_key,
-        .proxy = config->receiver_proxy,
-        .size_bytes = job->size_bytes,
-        .attempt = job->attempt,
-        .rate_bytes_per_s = rate_of(job, config),
-        .min_rate_bytes_per_s = config->min_rate_bytes_per_s,
-        .stall_ms = config->stall_ms,
-        .commit_timeout_ms = config->commit_timeout_ms,
-    };
+    UploadJob upload = attempt_job(config, job, url, resume);
 
     WorkerEvents events = {.progress = on_progress, .ended = on_ended, .userdata = job};
 
@@ -193,24 +224,44 @@ static int start_worker(Uploads *uploads, Job *job, const char *url)
     return worker_start(uploads->loop, config->worker, &upload, job->fd, &events, &job->worker);
 }
 
-/* Starts the next attempt, from the first byte and with the size of now. */
+/* Of a job that is cancelled and may have arrived all the same: only the receiver knows, and drops it if it
+ * has not. Whether that has begun; on_ended() follows. */
+static bool start_drop(Uploads *uploads, Job *job)
+{
+    const char *url = agent_config_receiver(uploads->config, job->receiver);
+    int nothing CLEANUP(close_fd) = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    WorkerEvents events = {.progress = on_progress, .ended = on_ended, .userdata = job};
+
+    if (!url || nothing < 0)
+        return false;
+    UploadJob upload = attempt_job(uploads->config, job, url, false);
+    upload.drop = 1;
+    if (upload.stall_ms > DROP_TIMEOUT_MS)
+        upload.stall_ms = DROP_TIMEOUT_MS;
+    job->uploads = uploads;
+    job->cancelled = job->dropping = true;
+    return worker_start(uploads->loop, uploads->config->worker, &upload, nothing, &events, &job->worker) == 0;
+}
+
+/* Starts the next attempt. */
 static void start(Uploads *uploads, Job *job)
 {
     const char *url = agent_config_receiver(uploads->config, job->receiver);
-    struct stat info;
+    bool resume = false;
 
+    if (attempt_look(uploads->config, &uploads->policy, job, &resume) < 0) {
+        if (job->fd < 0 && attempt_may_come_back(job))
+            try_again(uploads, job, 0);
+        else
+            finish(uploads, job, UPLOAD_FAILED);
+        return;
+    }
     job->state = UPLOAD_RUNNING;
     job->attempt++;
-    job->sent_bytes = 0;
     job->at_unix_ms = clock_unix_ms();
-    int r = fstat(job->fd, &info) < 0 ? -errno : 0;
-    if (r == 0) {
-        job->size_bytes = (uint64_t)info.st_size;
-        job->has_size = true;
-        r = save(uploads, job); /* the attempt's number must never come a second time */
-    }
+    int r = save(uploads, job); /* the attempt's number must never come a second time */
     if (r == 0)
-        r = start_worker(uploads, job, url);
+        r = start_worker(uploads, job, url, resume);
     if (r < 0) {
         (void)problem_set(&job->problem, ERROR_INTERNAL, "WORKER_NOT_STARTED",
                           "The upload can't be started: %s.", strerror(-r));
@@ -219,7 +270,7 @@ static void start(Uploads *uploads, Job *job)
     }
     log_at(LOG_LEVEL_INFO, NULL, job->id, "sending %s, %llu bytes, attempt %u", job->path,
            (unsigned long long)job->size_bytes, job->attempt);
-    report(uploads, job);
+    report_running(uploads, job);
 }
 
 static bool is_waiting(const Job *job)
@@ -283,6 +334,14 @@ static void forget(Uploads *uploads)
     loop_timer_set(uploads->forget_timer, FORGET_INTERVAL_MS);
 }
 
+/* After each message: the number of records, and of ends that are not acknowledged, stays near its bound. */
+static void forget_some(Uploads *uploads)
+{
+    bound_unreported(uploads);
+    if (uploads->saved_since_forget > uploads->config->remember / 20)
+        forget(uploads);
+}
+
 static void on_forget(void *userdata)
 {
     forget(userdata);
@@ -319,8 +378,10 @@ static int examine(Uploads *uploads, Job *job)
     if (policy_open(&uploads->policy, job->path, job->max_size_bytes, &file, &job->problem) < 0)
         return -1;
     job->fd = file.fd;
+    job->has_snapshot = true;
+    job->snapshot = file.snapshot;
     job->has_size = true;
-    job->size_bytes = file.size_bytes;
+    job->size_bytes = file.snapshot.size_bytes;
     return 0;
 }
 
@@ -380,7 +441,7 @@ static bool is_repeated(Uploads *uploads, const char *id)
         return true;
     }
     int r = job_store_load(uploads->store, id, &recorded);
-    if (r == -ENOENT)
+    if (r == -ENOENT || PLANTED("id-forgotten-early"))
         return false;
     if (r == 0)
         tell_and_free(uploads, recorded);
@@ -404,8 +465,7 @@ void uploads_command(Uploads *uploads, const char *id, const void *payload, size
     Job *job = job_new(id, command);
     if (job)
         accept_or_reject(uploads, job);
-    if (uploads->saved_since_forget > uploads->config->remember / 20)
-        forget(uploads);
+    forget_some(uploads);
 }
 
 void uploads_cancel(Uploads *uploads, const char *id)
@@ -413,8 +473,9 @@ void uploads_cancel(Uploads *uploads, const char *id)
     Job *job = find(uploads, id);
 
     if (job && job->worker) {
+        if (!job->cancelled)
+            worker_stop(job->worker);
         job->cancelled = true; /* its end decides: the file may be there already */
-        worker_stop(job->worker);
         return;
     }
     if ((job && job_is_final(job)) || (!job && is_repeated(uploads, id))) {
@@ -422,6 +483,8 @@ void uploads_cancel(Uploads *uploads, const char *id)
             report(uploads, job);
         return;
     }
+    if (job && job->attempt > 0 && start_drop(uploads, job))
+        return;
     if (!job) {
         job = job_new(id, &(UploadCommand){0});
         if (!job)
@@ -430,31 +493,36 @@ void uploads_cancel(Uploads *uploads, const char *id)
     }
     (void)problem_set(&job->problem, ERROR_CANCELLED, "CANCELLED", "Cancelled before it was sent.");
     finish(uploads, job, UPLOAD_CANCELLED);
+    forget_some(uploads);
 }
 
-void uploads_report_all(Uploads *uploads)
+void uploads_connected(Uploads *uploads)
 {
-    for (const Job *job = uploads->jobs; job; job = job->next)
+    int64_t now = clock_monotonic_ms();
+
+    for (Job *job = uploads->jobs; job; job = job->next) {
+        Backoff soon = {.min_ms = SOON_MS, .max_ms = SOON_MS};
+        int64_t due = now + (int64_t)backoff_next_ms(&soon);
         report(uploads, job);
+        if (is_waiting(job) && due < job->due_ms)
+            job->due_ms = due > job->hold_ms ? due : job->hold_ms;
+    }
+    schedule(uploads);
 }
 
 void uploads_reported(Uploads *uploads, uint64_t tag)
 {
     for (Job *job = uploads->jobs; job; job = job->next)
         if (tag_of(job) == tag && !job->worker) {
-            job->reported = true;
-            (void)save(uploads, job);
-            unlink_job(uploads, job);
-            job_free(job);
+            forget_reported(uploads, job);
             return;
         }
 }
 
-/* A job that an earlier process left. */
+/* A job that an earlier process left. Its file is opened when its turn comes. */
 static void resume(Job *job, void *userdata)
 {
     Uploads *uploads = userdata;
-    AllowedFile file;
 
     if (job_is_final(job) && job->reported) {
         job_free(job);
@@ -465,15 +533,7 @@ static void resume(Job *job, void *userdata)
         return;
     job->backoff =
         (Backoff){.min_ms = uploads->config->retry_min_ms, .max_ms = uploads->config->retry_max_ms};
-    if (!agent_config_receiver(uploads->config, job->receiver))
-        (void)problem_set(&job->problem, ERROR_INVALID_ARGUMENT, "UNKNOWN_RECEIVER",
-                          "The device no longer has this receiver.");
-    else if (policy_open(&uploads->policy, job->path, job->max_size_bytes, &file, &job->problem) == 0)
-        job->fd = file.fd;
-    if (job->fd < 0)
-        finish(uploads, job, UPLOAD_FAILED);
-    else
-        log_at(LOG_LEVEL_INFO, NULL, job->id, "going on after a restart: %s", job->path);
+    log_at(LOG_LEVEL_INFO, NULL, job->id, "going on after a restart: %s", job->path);
 }
 
 int uploads_new(Loop *loop, const AgentConfig *config, const UploadsEvents *events, Uploads **ret_uploads)

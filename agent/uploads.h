@@ -29,8 +29,9 @@ void uploads_command(Uploads *uploads, const char *id, const void *payload, size
 /* A cancel, also of an id that is not known yet: its command, when it comes, is answered cancelled. */
 void uploads_cancel(Uploads *uploads, const char *id);
 
-/* Connected (again): reports every job that runs or waits, and every end that the broker may not know. */
-void uploads_report_all(Uploads *uploads);
+/* Connected (again): reports every job that runs or waits, and every end that the broker may not know; and
+ * what waits for its next attempt makes it soon, because the link is back. */
+void uploads_connected(Uploads *uploads);
 
 /* The broker has taken the report with this tag. */
 void uploads_reported(Uploads *uploads, uint64_t tag);

@@ -166,7 +166,8 @@ void worker_reap(Worker *worker)
 {
     int status = 0;
 
-    if (waitpid(worker->pid, &status, WNOHANG) != worker->pid)
+    pid_t reaped = waitpid(worker->pid, &status, WNOHANG);
+    if (reaped == 0 || (reaped < 0 && errno == EINTR))
         return;
     worker->pid = 0;
     (void)read_lines(worker); /* what it said last */

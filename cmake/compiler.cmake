@@ -23,6 +23,10 @@ set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 add_compile_definitions(_GNU_SOURCE _FILE_OFFSET_BITS=64 _TIME_BITS=64 BECKON_VERSION="${PROJECT_VERSION}")
 
+if(BECKON_PLANTS)
+  add_compile_definitions(BECKON_PLANTS)
+endif()
+
 # beckon_library(NAME SOURCES ... LINK ...): a static library whose headers are included as "folder/header.h".
 function(beckon_library name)
   cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})

@@ -1,5 +1,7 @@
 #include "common/files.h"
 
+#include "common/planted.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -65,7 +67,7 @@ static int write_and_sync(int fd, const void *data, size_t size)
 {
     int r = write_all(fd, data, size);
 
-    if (r == 0 && fsync(fd) < 0)
+    if (r == 0 && !PLANTED("accepted-before-sync") && fsync(fd) < 0)
         r = -errno;
     return r;
 }
@@ -103,6 +105,8 @@ int file_rename_new(int from_dir, const char *from, int to_dir, const char *to)
 
 int folder_sync(int dir_fd)
 {
+    if (PLANTED("no-folder-fsync") || PLANTED("accepted-before-sync"))
+        return 0;
     return fsync(dir_fd) < 0 ? -errno : 0;
 }
 

@@ -12,6 +12,7 @@
 
 struct IdleWatch {
     int64_t timeout_ms;
+    IdleLimits limits;
     pthread_t thread;
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t stop_wanted;
@@ -38,6 +39,33 @@ static bool is_idle(const IdleWatch *watch, const IdleConnection *connection, in
     return !atomic_load(&connection->begun) || kernel_idle_ms(connection->fd) >= watch->timeout_ms;
 }
 
+/* Whether the body that is coming in does so too slowly. A window that a handler worked in says nothing of
+ * the peer. */
+static bool is_slow(const IdleWatch *watch, IdleConnection *connection, int64_t now_ms)
+{
+    int64_t since_ms = atomic_load(&connection->body_since_ms);
+    uint64_t bytes = atomic_load(&connection->body_bytes);
+    const IdleLimits *limits = &watch->limits;
+
+    if (since_ms == 0)
+        return false;
+    if (limits->body_deadline_ms > 0 && now_ms - since_ms >= (int64_t)limits->body_deadline_ms)
+        return true;
+    if (connection->window_since_ms < since_ms || bytes < connection->window_bytes ||
+        atomic_load(&connection->busy)) {
+        connection->window_since_ms = now_ms;
+        connection->window_bytes = bytes;
+        return false;
+    }
+    int64_t took_ms = now_ms - connection->window_since_ms;
+    if (took_ms < (int64_t)limits->body_window_ms)
+        return false;
+    bool slow = (bytes - connection->window_bytes) * 1000 < limits->body_rate_min * (uint64_t)took_ms;
+    connection->window_since_ms = now_ms;
+    connection->window_bytes = bytes;
+    return slow;
+}
+
 static void *watch_run(void *userdata)
 {
     IdleWatch *watch = userdata;
@@ -56,14 +84,14 @@ static void *watch_run(void *userdata)
         (void)pthread_cond_timedwait(&watch->stop_wanted, &watch->lock, &until); /* early is harmless */
         int64_t now_ms = clock_monotonic_ms();
         for (IdleConnection *connection = watch->first; connection; connection = connection->next)
-            if (is_idle(watch, connection, now_ms))
+            if (is_idle(watch, connection, now_ms) || is_slow(watch, connection, now_ms))
                 (void)shutdown(connection->fd, SHUT_RDWR); /* wakes its thread, which then closes */
     }
     (void)pthread_mutex_unlock(&watch->lock);
     return NULL;
 }
 
-int idle_watch_new(unsigned timeout_s, IdleWatch **ret_watch)
+int idle_watch_new(const IdleLimits *limits, IdleWatch **ret_watch)
 {
     IdleWatch *watch CLEANUP(free_ptr) = calloc(1, sizeof(*watch));
     pthread_condattr_t monotonic;
@@ -71,7 +99,8 @@ int idle_watch_new(unsigned timeout_s, IdleWatch **ret_watch)
 
     if (!watch)
         return -ENOMEM;
-    watch->timeout_ms = (int64_t)timeout_s * 1000;
+    watch->limits = *limits;
+    watch->timeout_ms = (int64_t)limits->timeout_s * 1000;
     (void)pthread_mutex_init(&watch->lock, NULL); /* these can't fail on Linux */
     (void)pthread_condattr_init(&monotonic);
     (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -137,4 +166,20 @@ void idle_connection_rest(IdleConnection *connection)
 {
     atomic_store(&connection->since_ms, clock_monotonic_ms());
     atomic_store(&connection->busy, false);
+}
+
+void idle_body_begin(IdleConnection *connection)
+{
+    atomic_store(&connection->body_bytes, 0);
+    atomic_store(&connection->body_since_ms, clock_monotonic_ms());
+}
+
+void idle_body_bytes(IdleConnection *connection, uint64_t size)
+{
+    (void)atomic_fetch_add(&connection->body_bytes, size);
+}
+
+void idle_body_end(IdleConnection *connection)
+{
+    atomic_store(&connection->body_since_ms, 0);
 }

@@ -36,6 +36,7 @@ struct HttpServer {
     void *userdata;
     HttpTrust *trust; /* NULL: no client certificates */
     IdleWatch *idle;
+    int quiet_fd; /* the listening socket that has been taken from the daemon, or -1 */
 };
 
 typedef struct Decoded {
@@ -343,10 +344,14 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connect
     if (!request) {
         *request_slot = request = request_new(userdata, connection, path, method);
         r = request ? on_begin(request) : MHD_NO;
+        if (request && http_request_has_body(request))
+            idle_body_begin(idle); /* from here on it is the peer's time */
     } else if (*size > 0) {
+        idle_body_bytes(idle, *size);
         r = on_body(request, data, *size);
         *size = 0;
     } else {
+        idle_body_end(idle);
         r = on_end(request);
     }
     idle_connection_rest(idle);
@@ -358,9 +363,11 @@ static void on_completed(void *userdata, struct MHD_Connection *connection, void
 {
     HttpServer *server = userdata;
     HttpRequest *request = *request_slot;
+    IdleConnection *idle = idle_of(connection);
 
-    (void)connection;
     *request_slot = NULL;
+    if (idle)
+        idle_body_end(idle);
     if (!request)
         return;
     if (server->handlers.done)
@@ -523,12 +530,17 @@ int http_server_new(const HttpServerConfig *config, const HttpHandlers *handlers
         return -ENOMEM;
     server->handlers = *handlers;
     server->userdata = userdata;
+    server->quiet_fd = -1;
+    const IdleLimits limits = {.timeout_s = config->idle_timeout_s,
+                               .body_rate_min = config->body_rate_min,
+                               .body_window_ms = config->body_window_ms ? config->body_window_ms : 60000,
+                               .body_deadline_ms = config->body_deadline_ms};
     int r =
         config->client_ca_file ? http_trust_new(config->client_ca_file, config->crl_file, &server->trust) : 0;
     if (r == 0)
         r = http_keypair_check(config->cert_file, config->key_file);
     if (r == 0)
-        r = idle_watch_new(config->idle_timeout_s, &server->idle);
+        r = idle_watch_new(&limits, &server->idle);
     if (r == 0)
         r = listen_at(config, &listen_fd);
     if (r == 0)
@@ -541,12 +553,22 @@ int http_server_new(const HttpServerConfig *config, const HttpHandlers *handlers
     return 0;
 }
 
+void http_server_quiesce(HttpServer *server)
+{
+    if (server->quiet_fd >= 0)
+        return;
+    server->quiet_fd = MHD_quiesce_daemon(server->daemon);
+    if (server->quiet_fd >= 0)
+        (void)shutdown(server->quiet_fd, SHUT_RDWR); /* closed later: the daemon's thread may still use it */
+}
+
 HttpServer *http_server_free(HttpServer *server)
 {
     if (!server)
         return NULL;
     if (server->daemon)
         MHD_stop_daemon(server->daemon);
+    close_fd(&server->quiet_fd);
     (void)idle_watch_free(server->idle);
     (void)http_trust_free(server->trust);
     free(server);

@@ -41,12 +41,19 @@ typedef struct HttpServerConfig {
     HttpThreads threads;
     unsigned connections_max, connections_per_ip_max; /* 0 for the second: no limit */
     unsigned idle_timeout_s;                          /* without a byte in either direction */
+    uint64_t body_rate_min;    /* a request's body that comes in slower, bytes a second, is cut; 0: none */
+    uint64_t body_window_ms;   /* over which that is measured; 0: a minute */
+    uint64_t body_deadline_ms; /* one that takes longer, however fast, is cut too; 0: none */
 } HttpServerConfig;
 
 /* Listens and serves until http_server_free(). 0 or a negative errno, after one log line that says what
  * failed. */
 int http_server_new(const HttpServerConfig *config, const HttpHandlers *handlers, void *userdata,
                     HttpServer **ret_server) MUST_CHECK;
+
+/* Listens no more: new connections are refused; those that are there go on. Once, and not before the server
+ * is ready. */
+void http_server_quiesce(HttpServer *server);
 
 /* Stops listening, ends open connections, waits for their done(). Returns NULL. */
 HttpServer *http_server_free(HttpServer *server);

@@ -1,6 +1,7 @@
 #include "common/loop.h"
 
 #include "common/clock.h"
+#include "common/notify.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -35,6 +36,9 @@ struct Loop {
     void *reload_userdata;
     void (*child)(void *userdata);
     void *child_userdata;
+    LoopSource *watchdog; /* NULL: no manager asks for it */
+    bool (*is_alive)(void *userdata);
+    void *alive_userdata;
 };
 
 static int watch_signals(Loop *loop)
@@ -147,6 +151,9 @@ int loop_on_child(Loop *loop, void (*child)(void *userdata), void *userdata)
 {
     loop->child = child;
     loop->child_userdata = userdata;
+    if (signal(SIGCHLD, SIG_DFL) ==
+        SIG_ERR) /* whoever started us may have it ignored: then children vanish unseen */
+        return -errno;
     sigaddset(&loop->signals, SIGCHLD);
     return watch_signals(loop);
 }
@@ -215,7 +222,22 @@ static void run_timers(Loop *loop)
         }
 }
 
-int loop_run(Loop *loop)
+void loop_on_watchdog(Loop *loop, bool (*is_alive)(void *userdata), void *userdata)
+{
+    loop->is_alive = is_alive;
+    loop->alive_userdata = userdata;
+}
+
+static void feed_watchdog(void *userdata)
+{
+    Loop *loop = userdata;
+
+    if (!loop->is_alive || loop->is_alive(loop->alive_userdata))
+        notify_manager("WATCHDOG=1");
+    loop_timer_set(loop->watchdog, notify_watchdog_ms());
+}
+
+static int run(Loop *loop)
 {
     while (!loop->quit) {
         int timeout_ms = -1;
@@ -235,6 +257,21 @@ int loop_run(Loop *loop)
         run_timers(loop);
     }
     return 0;
+}
+
+int loop_run(Loop *loop)
+{
+    int r = notify_watchdog_ms() < 0 ? 0 : loop_add_timer(loop, feed_watchdog, loop, &loop->watchdog);
+
+    if (r < 0)
+        return r;
+    notify_manager("READY=1");
+    if (loop->watchdog)
+        feed_watchdog(loop);
+    r = run(loop);
+    notify_manager("STOPPING=1");
+    loop->watchdog = loop_remove(loop->watchdog);
+    return r;
 }
 
 void loop_quit(Loop *loop)

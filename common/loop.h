@@ -6,6 +6,7 @@
 
 #include "common/cleanup.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct Loop Loop;
@@ -34,6 +35,11 @@ void loop_on_reload(Loop *loop, void (*reload)(void *userdata), void *userdata);
 /* Called on SIGCHLD (which is then blocked too). */
 int loop_on_child(Loop *loop, void (*child)(void *userdata), void *userdata) MUST_CHECK;
 
-/* Runs until SIGINT, SIGTERM or loop_quit(). 0 or a negative errno. */
+/* Something else than this loop that must be alive (a thread): asked before the service manager's watchdog is
+ * fed. */
+void loop_on_watchdog(Loop *loop, bool (*is_alive)(void *userdata), void *userdata);
+
+/* Runs until SIGINT, SIGTERM or loop_quit(), telling a service manager when it begins and ends, and feeding
+ * its watchdog. 0 or a negative errno. */
 int loop_run(Loop *loop) MUST_CHECK;
 void loop_quit(Loop *loop);

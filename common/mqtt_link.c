@@ -2,9 +2,12 @@
 
 #include "common/backoff.h"
 #include "common/clock.h"
+#include "common/interrupt.h"
 #include "common/log.h"
 #include "common/mqtt_channel.h"
 #include "common/mqtt_link_config.h"
+#include "common/mqtt_outgoing.h"
+#include "common/news.h"
 
 #include <errno.h>
 #include <mosquitto.h>
@@ -16,30 +19,16 @@
 #include <sys/eventfd.h>
 #include <time.h>
 
-#ifndef sigev_notify_thread_id
-#define sigev_notify_thread_id _sigev_un._tid
-#endif
-
 #define CONNECT_TIMEOUT_MS 10000 /* TCP; libmosquitto itself would wait for the kernel's two minutes */
 #define CONNACK_TIMEOUT_MS 15000 /* TLS handshake, CONNACK and SUBACK; libmosquitto would wait for ever */
 #define FLUSH_TIMEOUT_MS 1000    /* for what is queued when the link is freed */
+#define SILENT_MAX_MS 300000     /* name resolution may take tens of seconds; beyond this the thread hangs */
+#define STABLE_MS 10000    /* a connection that lived so long was a good one: the next wait is short again */
+#define RC_REFUSED 0x80    /* and above, in MQTT 5 */
+#define ROUND_MAX_MS 30000 /* the thread shows that it lives at least so often */
 #define SESSION_EXPIRY_S (30U * 24 * 3600)
 #define RC_V5_UNSUPPORTED 132 /* reason code "unsupported protocol version" (MQTT 5 section 3.2.2.2) */
 #define RC_V3_UNSUPPORTED 1   /* the same in an MQTT 3.1.1 CONNACK (section 3.2.2.3) */
-#define INTERRUPT_SIGNAL SIGURG
-#define TOLD_MAX 4 /* a refused certificate shows in two or three ways, in turn */
-#define FAILURE_SIZE 256
-
-/* A message to be sent, then one waiting for its PUBACK. */
-typedef struct Outgoing {
-    struct Outgoing *next;
-    uint64_t tag;
-    int mid; /* libmosquitto's number for it, once it is sent */
-    bool retain;
-    char *topic;
-    size_t size;
-    char payload[];
-} Outgoing;
 
 typedef enum SessionState {
     SESSION_CONNECTING,  /* CONNECT sent, or on its way */
@@ -55,27 +44,30 @@ struct MqttLink {
     int wake_fd;           /* eventfd: something to send, or to stop */
     pthread_t thread;
 
-    pthread_mutex_t mutex; /* over these four */
-    Outgoing *queue, **queue_end;
+    pthread_mutex_t mutex; /* over these five */
+    OutgoingList queue;
     unsigned outstanding; /* queued and unacknowledged */
     bool connected, stop;
+    int64_t round_ms; /* when the thread came round last */
 
     /* the thread's own */
     struct mosquitto *mosq;
-    Outgoing *inflight;
+    OutgoingList inflight; /* waiting for their PUBACK, the oldest first */
     SessionState state;
     bool use_v3;
     Backoff backoff;
-    char detail[128];                  /* what libmosquitto's log says of this session's failure */
-    char failure[FAILURE_SIZE];        /* of this session */
-    char told[TOLD_MAX][FAILURE_SIZE]; /* logged since the last success: the same again is no news */
-    unsigned told_count;
+    int64_t up_ms;                /* when the session came up */
+    char detail[128];             /* what libmosquitto's log says of this session's failure */
+    char failure[NEWS_TEXT_SIZE]; /* of this session */
+    News news;                    /* an outage is told once for each way in which it shows, not at each try */
 };
 
+/* Asked in every round of the thread. */
 static bool stopping(MqttLink *link)
 {
     pthread_mutex_lock(&link->mutex);
     bool stop = link->stop;
+    link->round_ms = clock_monotonic_ms();
     pthread_mutex_unlock(&link->mutex);
     return stop;
 }
@@ -143,8 +135,8 @@ static void fail_with(MqttLink *link, int r, int error)
 static void set_up(MqttLink *link)
 {
     link->state = SESSION_UP;
-    backoff_reset(&link->backoff);
-    link->told_count = 0;
+    link->up_ms = clock_monotonic_ms();
+    news_forget(&link->news);
     pthread_mutex_lock(&link->mutex);
     link->connected = true;
     pthread_mutex_unlock(&link->mutex);
@@ -227,79 +219,78 @@ static void on_message(struct mosquitto *mosq, void *userdata, const struct mosq
                message->topic, message->payload);
 }
 
-static void on_publish(struct mosquitto *mosq, void *userdata, int mid)
+/* A message is done with; told: its owner need not bring it again. */
+static void settle(MqttLink *link, Outgoing *message, bool told)
 {
-    MqttLink *link = userdata;
-    (void)mosq;
-
-    for (Outgoing **at = &link->inflight; *at; at = &(*at)->next) {
-        Outgoing *message = *at;
-        if (message->mid != mid)
-            continue;
-        *at = message->next;
-        if (message->tag)
-            send_event(link, (MqttEventHeader){.type = MQTT_EVENT_PUBLISHED, .tag = message->tag}, "", "");
-        pthread_mutex_lock(&link->mutex);
-        link->outstanding--;
-        pthread_mutex_unlock(&link->mutex);
-        free(message);
-        return;
-    }
+    if (told && message->tag)
+        send_event(link, (MqttEventHeader){.type = MQTT_EVENT_PUBLISHED, .tag = message->tag}, "", "");
+    pthread_mutex_lock(&link->mutex);
+    link->outstanding--;
+    pthread_mutex_unlock(&link->mutex);
+    free(message);
 }
 
-static Outgoing *take_queue(MqttLink *link)
+/* reason: MQTT 5 section 3.4.2.1; always 0 with 3.1.1, where a broker can't say that it refuses. */
+static void on_publish(struct mosquitto *mosq, void *userdata, int mid, int reason,
+                       const mosquitto_property *properties)
+{
+    MqttLink *link = userdata;
+    Outgoing *message = outgoing_take(&link->inflight, mid);
+    (void)mosq;
+    (void)properties;
+
+    if (!message)
+        return;
+    if (reason == MQTT_RC_NOT_AUTHORIZED) /* it would be so again at once: the next connection tries anew */
+        log_error("the broker's ACL refuses a message on %s", message->topic);
+    else if (reason >= RC_REFUSED)
+        fail(link, "the broker refuses a message", mosquitto_reason_string(reason));
+    settle(link, message, reason < RC_REFUSED);
+}
+
+/* The first of what is queued, or NULL. */
+static Outgoing *take_queued(MqttLink *link)
 {
     pthread_mutex_lock(&link->mutex);
-    Outgoing *queue = TAKE_PTR(link->queue);
-    link->queue_end = &link->queue;
+    Outgoing *message = outgoing_take_first(&link->queue);
     pthread_mutex_unlock(&link->mutex);
-    return queue;
+    return message;
+}
+
+/* A message that this broker can never take counts as told: otherwise its owner would bring it again with
+ * each connection, and none would live. */
+static void send_message(MqttLink *link, Outgoing *message)
+{
+    int r = mosquitto_publish(link->mosq, &message->mid, message->topic, (int)message->size, message->payload,
+                              1, message->retain);
+
+    if (r == MOSQ_ERR_OVERSIZE_PACKET || r == MOSQ_ERR_PAYLOAD_SIZE || r == MOSQ_ERR_INVAL) {
+        log_error("a message of %zu bytes on %s is dropped: %s", message->size, message->topic,
+                  mosquitto_strerror(r));
+        settle(link, message, true);
+    } else if (r != MOSQ_ERR_SUCCESS) {
+        fail(link, "can't publish", mosquitto_strerror(r));
+        settle(link, message, false);
+    } else {
+        message->sent_ms = clock_monotonic_ms();
+        outgoing_append(&link->inflight, message);
+    }
 }
 
 static void send_queue(MqttLink *link)
 {
-    for (Outgoing *message = take_queue(link), *next; message; message = next) {
-        next = message->next;
-        message->next = link->inflight; /* before the call: the PUBACK may be handled inside it */
-        link->inflight = message;
-        int r = mosquitto_publish(link->mosq, &message->mid, message->topic, (int)message->size,
-                                  message->payload, 1, message->retain);
-        if (r != MOSQ_ERR_SUCCESS)
-            fail(link, "can't publish", mosquitto_strerror(r));
-    }
-}
-
-static void free_messages(Outgoing *message)
-{
-    for (Outgoing *next; message; message = next) {
-        next = message->next;
-        free(message);
-    }
+    for (Outgoing *message; link->state == SESSION_UP && (message = take_queued(link));)
+        send_message(link, message);
 }
 
 /* What was not acknowledged is forgotten: the owner publishes anew what still matters. */
 static void forget_messages(MqttLink *link)
 {
-    free_messages(take_queue(link));
-    free_messages(TAKE_PTR(link->inflight));
+    outgoing_clear(&link->inflight);
     pthread_mutex_lock(&link->mutex);
+    outgoing_clear(&link->queue);
     link->outstanding = 0;
     pthread_mutex_unlock(&link->mutex);
-}
-
-/* While this timer runs, a blocking connect(2) of this thread ends with EINTR after CONNECT_TIMEOUT_MS, and
- * each second after it. */
-static bool start_interrupts(timer_t *ret_timer)
-{
-    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = INTERRUPT_SIGNAL};
-    struct itimerspec when = {.it_value = {.tv_sec = CONNECT_TIMEOUT_MS / 1000},
-                              .it_interval = {.tv_sec = 1}};
-
-    event.sigev_notify_thread_id = gettid();
-    if (timer_create(CLOCK_MONOTONIC, &event, ret_timer) < 0)
-        return false;
-    (void)timer_settime(*ret_timer, 0, &when, NULL);
-    return true;
 }
 
 static int connect_v5(MqttLink *link, int keepalive_s)
@@ -318,7 +309,7 @@ static void connect_to_broker(MqttLink *link)
 {
     int keepalive_s = (int)(link->config.keepalive_ms / 1000);
     timer_t timer;
-    bool bounded = start_interrupts(&timer);
+    bool bounded = interrupt_timer_start(CONNECT_TIMEOUT_MS, &timer);
 
     int r = link->use_v3 ? mosquitto_connect(link->mosq, link->config.host, link->config.port, keepalive_s)
                          : connect_v5(link, keepalive_s);
@@ -343,7 +334,7 @@ static bool make_handle(MqttLink *link)
     mosquitto_disconnect_callback_set(link->mosq, on_disconnect);
     mosquitto_subscribe_callback_set(link->mosq, on_subscribe);
     mosquitto_message_callback_set(link->mosq, on_message);
-    mosquitto_publish_callback_set(link->mosq, on_publish);
+    mosquitto_publish_v5_callback_set(link->mosq, on_publish);
 
     int r = mosquitto_int_option(link->mosq, MOSQ_OPT_PROTOCOL_VERSION,
                                  link->use_v3 ? MQTT_PROTOCOL_V311 : MQTT_PROTOCOL_V5);
@@ -394,12 +385,33 @@ static void leave(MqttLink *link)
     int64_t deadline = clock_monotonic_ms() + FLUSH_TIMEOUT_MS;
 
     send_queue(link);
-    while (link->state == SESSION_UP && link->inflight && clock_monotonic_ms() < deadline)
+    while (link->state == SESSION_UP && link->inflight.first && clock_monotonic_ms() < deadline)
         serve_once(link, 50);
     (void)mosquitto_disconnect(link->mosq); /* queues DISCONNECT and, in most cases, sends it at once */
     while (mosquitto_want_write(link->mosq) && clock_monotonic_ms() < deadline)
         if (mosquitto_loop_write(link->mosq, 1) != MOSQ_ERR_SUCCESS)
             break;
+}
+
+/* libmosquitto notices a connection on which nothing comes; this, one on which PINGRESP comes but no PUBACK.
+ */
+static void check_answers(MqttLink *link, int64_t connect_deadline)
+{
+    const Outgoing *oldest = link->inflight.first;
+    int64_t now = clock_monotonic_ms();
+
+    if (link->state < SESSION_UP && now > connect_deadline)
+        fail(link, "the broker does not answer", NULL);
+    if (link->state == SESSION_UP && oldest && now - oldest->sent_ms > 2 * (int64_t)link->config.keepalive_ms)
+        fail(link, "the broker does not acknowledge what it is sent", NULL);
+}
+
+/* Up, only the keepalive needs waking up for: a device may run on a battery. */
+static int wait_of(const MqttLink *link)
+{
+    uint64_t wait_ms = link->state == SESSION_UP ? link->config.keepalive_ms / 8 : 500;
+
+    return wait_ms < ROUND_MAX_MS ? (int)wait_ms : ROUND_MAX_MS;
 }
 
 /* One connection, from connect to its end. */
@@ -411,10 +423,8 @@ static void run_session(MqttLink *link)
         connect_to_broker(link);
     int64_t deadline = clock_monotonic_ms() + CONNACK_TIMEOUT_MS;
     while (link->state != SESSION_FAILED && !stopping(link)) {
-        /* Up, only the keepalive needs waking up for: a device may run on a battery. */
-        serve_once(link, link->state == SESSION_UP ? (int)(link->config.keepalive_ms / 8) : 500);
-        if (link->state < SESSION_UP && clock_monotonic_ms() > deadline)
-            fail(link, "the broker does not answer", NULL);
+        serve_once(link, wait_of(link));
+        check_answers(link, deadline);
     }
     if (link->state == SESSION_UP)
         leave(link);
@@ -429,32 +439,23 @@ static void announce_end(MqttLink *link)
     link->connected = false;
     pthread_mutex_unlock(&link->mutex);
     forget_messages(link);
+    if (was_connected && clock_monotonic_ms() - link->up_ms > STABLE_MS)
+        backoff_reset(&link->backoff);
     if (was_connected)
         send_event(link, (MqttEventHeader){.type = MQTT_EVENT_DISCONNECTED}, "", "");
-}
-
-/* An outage is told once for each way in which it shows, not at each try. */
-static bool is_news(MqttLink *link)
-{
-    for (unsigned i = 0; i < link->told_count; i++)
-        if (strcmp(link->told[i], link->failure) == 0)
-            return false;
-    if (link->told_count == TOLD_MAX)
-        return false;
-    (void)snprintf(link->told[link->told_count++], sizeof(link->told[0]), "%s", link->failure);
-    return true;
 }
 
 static void wait_before_retry(MqttLink *link)
 {
     int64_t wait_ms = (int64_t)backoff_next_ms(&link->backoff);
 
-    log_at(is_news(link) ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, NULL, NULL,
+    log_at(news_is_new(&link->news, link->failure) ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, NULL, NULL,
            "broker %s:%u: %s; trying again in %.1f s", link->config.host, link->config.port, link->failure,
            (double)wait_ms / 1000);
     for (int64_t until = clock_monotonic_ms() + wait_ms; !stopping(link) && clock_monotonic_ms() < until;) {
         struct pollfd wake = {.fd = link->wake_fd, .events = POLLIN};
-        if (poll(&wake, 1, (int)(until - clock_monotonic_ms()) + 1) > 0)
+        int64_t left = until - clock_monotonic_ms();
+        if (poll(&wake, 1, left < ROUND_MAX_MS ? (int)left + 1 : ROUND_MAX_MS) > 0)
             drain_wake(link);
     }
 }
@@ -465,7 +466,7 @@ static void *run_link(void *userdata)
     sigset_t all;
 
     sigfillset(&all);
-    sigdelset(&all, INTERRUPT_SIGNAL);
+    sigdelset(&all, INTERRUPT_SIGNAL); /* ends a connect(2) that takes too long */
     (void)pthread_sigmask(SIG_SETMASK, &all, NULL);
     while (!stopping(link)) {
         run_session(link);
@@ -476,22 +477,15 @@ static void *run_link(void *userdata)
     return NULL;
 }
 
-static void on_interrupt(int number)
-{
-    (void)number; /* its only work is to end connect(2) with EINTR */
-}
-
 static void init_library(void)
 {
-    struct sigaction action = {.sa_handler = on_interrupt}; /* without SA_RESTART */
-
-    (void)sigaction(INTERRUPT_SIGNAL, &action, NULL);
+    interrupt_init();
     (void)mosquitto_lib_init();
 }
 
 static void destroy(MqttLink *link)
 {
-    free_messages(link->queue);
+    outgoing_clear(&link->queue);
     mqtt_link_config_free(&link->config);
     close_fd(&link->owner_fd);
     close_fd(&link->thread_fd);
@@ -518,7 +512,9 @@ int mqtt_link_new(const MqttLinkConfig *config, MqttLink **ret_link)
     if (!link)
         return -ENOMEM;
     link->owner_fd = link->thread_fd = link->wake_fd = -1;
-    link->queue_end = &link->queue;
+    link->round_ms = clock_monotonic_ms();
+    outgoing_init(&link->queue);
+    outgoing_init(&link->inflight);
     link->backoff = (Backoff){.min_ms = config->backoff_min_ms, .max_ms = config->backoff_max_ms};
     (void)pthread_mutex_init(&link->mutex, NULL);
     (void)pthread_once(&once, init_library);
@@ -532,6 +528,16 @@ int mqtt_link_new(const MqttLinkConfig *config, MqttLink **ret_link)
     }
     *ret_link = link;
     return 0;
+}
+
+bool mqtt_link_is_alive(void *userdata)
+{
+    MqttLink *link = userdata;
+
+    pthread_mutex_lock(&link->mutex);
+    int64_t round_ms = link->round_ms;
+    pthread_mutex_unlock(&link->mutex);
+    return clock_monotonic_ms() - round_ms < SILENT_MAX_MS;
 }
 
 static void wake(MqttLink *link)
@@ -569,18 +575,13 @@ MqttLink *mqtt_link_free(MqttLink *link)
 int mqtt_link_publish(MqttLink *link, const char *topic, const void *payload, size_t size, bool retain,
                       uint64_t tag)
 {
-    size_t topic_size = strlen(topic) + 1;
     int r = 0;
 
-    if (topic_size - 1 > MQTT_TOPIC_MAX || size > MQTT_PAYLOAD_MAX)
+    if (strlen(topic) > MQTT_TOPIC_MAX || size > MQTT_PAYLOAD_MAX)
         return -EMSGSIZE;
-    Outgoing *message = malloc(sizeof(*message) + size + topic_size);
+    Outgoing *message = outgoing_new(topic, payload, size, retain, tag);
     if (!message)
         return -ENOMEM;
-    *message = (Outgoing){.tag = tag, .retain = retain, .topic = message->payload + size, .size = size};
-    memcpy(message->payload, payload, size);
-    memcpy(message->topic, topic, topic_size);
-
     pthread_mutex_lock(&link->mutex);
     if (!link->connected) {
         r = -ENOTCONN;
@@ -588,8 +589,7 @@ int mqtt_link_publish(MqttLink *link, const char *topic, const void *payload, si
         r = -ENOBUFS;
     } else {
         link->outstanding++;
-        *link->queue_end = message;
-        link->queue_end = &message->next;
+        outgoing_append(&link->queue, message);
     }
     pthread_mutex_unlock(&link->mutex);
     if (r < 0)

@@ -63,6 +63,10 @@ int mqtt_link_fd(const MqttLink *link);
 /* 1 and *event filled, or 0 when there is nothing (more). One thread. */
 int mqtt_link_next(MqttLink *link, MqttEvent *event);
 
+/* Whether the link's thread still comes round, connected or not; for loop_on_watchdog(). Where it does not it
+ * hangs, and only a restart of the process helps. Any thread. */
+bool mqtt_link_is_alive(void *link);
+
 /* Queues a message, QoS 1. tag comes back in MQTT_EVENT_PUBLISHED; 0: no event wanted. Any thread; never
  * blocks. 0, -ENOTCONN, -ENOBUFS when MQTT_QUEUE_MAX messages wait, or -EMSGSIZE. */
 int mqtt_link_publish(MqttLink *link, const char *topic, const void *payload, size_t size, bool retain,

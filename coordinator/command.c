@@ -9,6 +9,8 @@
 
 #define RECEIPT_WAIT_MS 3000 /* the receiver sends a receipt by itself, at once */
 #define RECEIPT_WAIT_MAX_MS ((uint64_t)5 * 60 * 1000)
+#define DOUBT_WAIT_MS ((uint64_t)2 * 60 * 1000)
+#define DOUBT_QUESTIONS 6 /* at once, and after 2, 6, 14, 30 and 62 minutes */
 #define DOUBLINGS_MAX                                                                                        \
     6 /* of the silence: five minutes become five hours, for the broker queues what we repeat */
 
@@ -70,11 +72,6 @@ void command_publish(Control *control, Open *open, const Request *request)
 void command_publish_cancel(Control *control, const char *client, const char *id)
 {
     (void)publish(control, TOPIC_CMD_CANCEL, client, id, "{}"); /* said again with the command */
-}
-
-void command_ask_receipt(Control *control, const char *client, const char *id)
-{
-    (void)publish(control, TOPIC_CMD_RECEIPT, client, id, "{}"); /* said again while the request is open */
 }
 
 void command_expect_receipt(Control *control, Open *open)
@@ -154,5 +151,81 @@ void command_wake_all(Control *control)
         Open *open = control->open.items[i];
         open->command_due_ms = 0;
         open->receipt_due_ms = 0;
+    }
+}
+
+/* --- doubts --- */
+
+int command_compare_doubt(const void *item, const void *key)
+{
+    const Doubt *doubt = item;
+    const RequestKey *wanted = key;
+    int order = strcmp(doubt->client, wanted->client);
+    return order != 0 ? order : strcmp(doubt->id, wanted->id);
+}
+
+static bool has_room(const Control *control, const char *client)
+{
+    const Sorted *doubts = &control->doubts;
+    size_t last = sorted_position(doubts, &(RequestKey){client, ""}) + OPEN_REQUESTS_PER_CLIENT_MAX - 1;
+    return last >= doubts->count || strcmp(((const Doubt *)doubts->items[last])->client, client) != 0;
+}
+
+/* NULL if there are too many, or no memory. */
+static Doubt *add_doubt(Control *control, const char *client, const char *id)
+{
+    Doubt *doubt = has_room(control, client) ? calloc(1, sizeof(*doubt)) : NULL;
+    if (!doubt)
+        return NULL;
+    (void)snprintf(doubt->client, sizeof(doubt->client), "%s", client);
+    (void)snprintf(doubt->id, sizeof(doubt->id), "%s", id);
+    if (sorted_insert(&control->doubts, &(RequestKey){client, id}, doubt) == 0)
+        return doubt;
+    free(doubt);
+    return NULL;
+}
+
+/* 0 or a negative errno. */
+static int ask(Control *control, Doubt *doubt)
+{
+    int r = publish(control, TOPIC_CMD_RECEIPT, doubt->client, doubt->id, "{}");
+    if (!is_busy(r))
+        doubt->due_ms = control->config.monotonic_ms() + doubled(DOUBT_WAIT_MS, doubt->asked++, INT64_MAX);
+    return r;
+}
+
+/* Without room for a doubt it is asked once. */
+void command_ask_receipt(Control *control, const char *client, const char *id)
+{
+    Doubt *doubt = sorted_find(&control->doubts, &(RequestKey){client, id});
+    if (!doubt)
+        doubt = add_doubt(control, client, id);
+    if (!doubt) {
+        (void)publish(control, TOPIC_CMD_RECEIPT, client, id, "{}");
+        return;
+    }
+    doubt->asked = 0;
+    doubt->due_ms = 0;
+    (void)ask(control, doubt);
+}
+
+void command_end_doubt(Control *control, const char *client, const char *id)
+{
+    RequestKey key = {client, id};
+    if (sorted_find(&control->doubts, &key))
+        free(sorted_take(&control->doubts, sorted_position(&control->doubts, &key)));
+}
+
+void command_tick_doubts(Control *control)
+{
+    int64_t now_ms = control->config.monotonic_ms();
+    for (size_t i = 0; i < control->doubts.count;) {
+        Doubt *doubt = control->doubts.items[i];
+        if (now_ms >= doubt->due_ms && is_busy(ask(control, doubt)))
+            return;
+        if (doubt->asked < DOUBT_QUESTIONS)
+            i++;
+        else
+            free(sorted_take(&control->doubts, i));
     }
 }

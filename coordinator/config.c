@@ -20,6 +20,8 @@ const ConfigKey coordinator_config_keys[] = {
     {"coordinator", "port", CONFIG_NUMBER, MEMBER(port), .fallback = "8080", .min = 1, .max = 65535},
     {"coordinator", "connections", CONFIG_NUMBER, MEMBER(connections), .fallback = "256", .min = 4,
      .max = 10000},
+    {"coordinator", "offline_after", CONFIG_DURATION, MEMBER(offline_after_ms), .fallback = "90s",
+     .min = 1000, .max = DAY_MS},
     {"coordinator", "cert", CONFIG_FILE, MEMBER(cert), .required = true},
     {"coordinator", "key", CONFIG_FILE, MEMBER(key), .required = true},
     {"coordinator", "token_file", CONFIG_FILE, MEMBER(token_file), .required = true},

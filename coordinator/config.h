@@ -10,6 +10,7 @@ typedef struct CoordinatorConfig {
     char *address;
     uint64_t port;
     uint64_t connections;
+    uint64_t offline_after_ms;
     char *cert, *key;
     char *token_file;
     char *signing_key;

@@ -131,6 +131,7 @@ int control_new(const ControlConfig *config, Control **ret_control)
     control->config = *config;
     control->clients = (Sorted){.compare = compare_known, .max = CLIENTS_MAX};
     control->open = (Sorted){.compare = compare_open, .max = OPEN_REQUESTS_MAX};
+    control->doubts = (Sorted){.compare = command_compare_doubt, .max = OPEN_REQUESTS_MAX};
     int r = -pthread_mutex_init(&control->mutex, NULL);
     if (r < 0) {
         free(control);
@@ -154,6 +155,7 @@ Control *control_free(Control *control)
         return NULL;
     sorted_deinit(&control->clients, free_known);
     sorted_deinit(&control->open, free);
+    sorted_deinit(&control->doubts, free);
     (void)pthread_mutex_destroy(&control->mutex);
     free(control);
     return NULL;
@@ -227,8 +229,10 @@ void control_on_connection(Control *control, bool connected)
 {
     LOCKED(control);
     control->connected = connected;
-    if (connected)
-        command_wake_all(control);
+    if (!connected)
+        return;
+    follow_reconnect(control);
+    command_wake_all(control);
 }
 
 bool control_is_connected(Control *control)
@@ -352,6 +356,8 @@ static void expire(Control *control, Open *open)
 void control_tick(Control *control)
 {
     LOCKED(control);
+    if (control->connected)
+        follow_silence(control);
     int64_t now_ms = control->config.unix_ms();
     bool room = control->connected;
     unsigned expired = 0;
@@ -365,6 +371,8 @@ void control_tick(Control *control)
         if (control->open.count == before)
             i++;
     }
+    if (room)
+        command_tick_doubts(control);
 }
 
 /* --- from REST --- */

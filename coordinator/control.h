@@ -35,6 +35,8 @@ typedef struct ControlConfig {
     uint64_t expires_ms; /* life of a request that gives none */
     uint64_t
         republish_ms; /* silence after which a command is published again; doubled while the silence lasts */
+    uint64_t offline_after_ms; /* a client of which nothing is heard is offline then, or after three of its
+                                  heartbeats if that is later */
     int64_t (*monotonic_ms)(void);
     int64_t (*unix_ms)(void);
 } ControlConfig;
@@ -50,7 +52,7 @@ void control_on_connection(Control *control, bool connected);
 /* A message of any topic. What is not valid is logged and changes nothing. */
 void control_on_message(Control *control, const char *topic, const void *payload, size_t size, bool retained);
 
-/* About once a second: expiry, and what is to be published again. */
+/* About once a second: who has fallen silent, expiry, and what is to be published again. */
 void control_tick(Control *control);
 
 /* --- from REST; any thread. 0, or -1 and *problem says why

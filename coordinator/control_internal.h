@@ -11,7 +11,9 @@
 /* A client, and when it was last written: a heartbeat alone is not worth an fsync. */
 typedef struct Known {
     Client client;
-    int64_t saved_ms; /* Unix */
+    int64_t saved_ms;    /* Unix */
+    int64_t patience_ms; /* how long its silence is borne while it is online */
+    int64_t offline_ms;  /* monotonic; it is offline then, if nothing is heard */
 } Known;
 
 typedef struct RequestKey {
@@ -35,12 +37,22 @@ typedef struct Open {
     unsigned commands, receipts; /* published since the client was last heard on this request */
 } Open;
 
+/* A request that ended without a receipt. The file may be there all the same, so its receiver is asked a few
+ * times; a restart forgets the rest of them. */
+typedef struct Doubt {
+    char client[CLIENT_ID_SIZE];
+    char id[UPLOAD_ID_SIZE];
+    int64_t due_ms; /* monotonic; when it is asked again */
+    unsigned asked;
+} Doubt;
+
 struct Control {
     ControlConfig config;
     pthread_mutex_t mutex;
     bool connected;
     Sorted clients; /* Known, by client id */
     Sorted open;    /* Open, by RequestKey */
+    Sorted doubts;  /* Doubt, by RequestKey */
 };
 
 /* --- control.c --- */
@@ -63,7 +75,13 @@ int control_change(Control *control, Request *request, RequestEvent event, const
 /* Publishes the command now, if that is possible; else it stays due. */
 void command_publish(Control *control, Open *open, const Request *request);
 void command_publish_cancel(Control *control, const char *client, const char *id);
+/* Of a request that has ended without one: now, and a few times in the next hour. */
 void command_ask_receipt(Control *control, const char *client, const char *id);
+/* The receiver has answered. */
+void command_end_doubt(Control *control, const char *client, const char *id);
+/* Asks again what is due, until the broker takes no more. */
+void command_tick_doubts(Control *control);
+int command_compare_doubt(const void *doubt, const void *key); /* for control->doubts */
 /* The agent has said `done`: ask for the receipt if it does not come by itself. */
 void command_expect_receipt(Control *control, Open *open);
 /* The client was heard on this request: the silence begins anew. */
@@ -79,6 +97,11 @@ bool command_tick(Control *control, Open *open);
 
 void follow_status(Control *control, const char *client, const char *id, const UploadStatus *status);
 void follow_presence(Control *control, const char *id, const Presence *presence, bool retained);
+/* The broker sends no last will for an agent that died together with it: whoever is silent for too long is
+ * offline. */
+void follow_silence(Control *control);
+/* After a connect: what was not heard without a broker proves nothing. */
+void follow_reconnect(Control *control);
 void follow_receipt(Control *control, const Receipt *receipt, const char *stored);
 
 /* Whether the file at received (an absolute path, from a receipt) is the one that was asked for. */

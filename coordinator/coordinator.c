@@ -92,6 +92,7 @@ static int start_link(Coordinator *coordinator, const CoordinatorConfig *config)
         log_error("can't start the broker link: %s", strerror(-r));
         return r;
     }
+    loop_on_watchdog(coordinator->loop, mqtt_link_is_alive, coordinator->link);
     LoopSource *source; /* the loop frees it */
     return loop_add_fd(coordinator->loop, mqtt_link_fd(coordinator->link), POLLIN, on_link_ready, coordinator,
                        &source);
@@ -156,6 +157,7 @@ static int start_control(Coordinator *coordinator, const CoordinatorConfig *conf
         .publish_userdata = coordinator,
         .expires_ms = config->expires_ms,
         .republish_ms = config->republish_ms,
+        .offline_after_ms = config->offline_after_ms,
         .monotonic_ms = clock_monotonic_ms,
         .unix_ms = clock_unix_ms,
     };

@@ -4,13 +4,16 @@
 #include "common/log.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #define HEARTBEAT_SAVE_MS                                                                                    \
     ((int64_t)10 * 60 * 1000) /* a heartbeat is written this often, a change at once                         \
                                */
 #define LABELS_TEXT_MAX 4096
-#define PRUNE_EVERY 64 /* rows followed between two looks for old ones */
+#define HEARTBEATS_MISSED 3
+#define HEARTBEAT_UNSAID_S 100 /* taken for granted of an agent that does not tell */
+#define PRUNE_EVERY 64         /* rows followed between two looks for old ones */
 
 /* --- status --- */
 
@@ -167,6 +170,7 @@ static void refuse_path(Control *control, Request *request, const Receipt *recei
     if (!request_is_final(request->state) &&
         control_change(control, request, REQUEST_EVENT_FAILED, &problem) < 0)
         return; /* the question for the receipt is asked again, and leads here again */
+    command_end_doubt(control, request->client, request->id);
 }
 
 static void complete(Control *control, Request *request, const Receipt *receipt, const char *stored)
@@ -180,8 +184,10 @@ static void complete(Control *control, Request *request, const Receipt *receipt,
     memcpy(request->sha256, receipt->sha256, SHA256_SIZE);
     (void)snprintf(request->uploaded_path, sizeof(request->uploaded_path), "%s", receipt->path);
     (void)snprintf(request->stored, sizeof(request->stored), "%s", stored);
-    if (control_change(control, request, REQUEST_EVENT_RECEIPT, &(Problem){.code = ERROR_NONE}) == 0 &&
-        is_new)
+    if (control_change(control, request, REQUEST_EVENT_RECEIPT, &(Problem){.code = ERROR_NONE}) < 0)
+        return;
+    command_end_doubt(control, request->client, request->id);
+    if (is_new)
         prune(control, request);
 }
 
@@ -196,9 +202,6 @@ void follow_receipt(Control *control, const Receipt *receipt, const char *stored
                    "ignored a second receipt with another digest; do two receivers have this upload?");
     } else if (request->origin == ORIGIN_REST && !follow_path_is(request->path, receipt->path)) {
         refuse_path(control, request, receipt);
-    } else if (request_next(request->state, REQUEST_EVENT_RECEIPT) != UPLOAD_COMPLETED) {
-        log_at(LOG_LEVEL_WARN, receipt->client, receipt->upload,
-               "ignored a receipt for an upload that was %s", upload_state_name(request->state));
     } else {
         complete(control, request, receipt, stored);
     }
@@ -247,8 +250,8 @@ static bool take_online(Client *client, const Presence *presence, int64_t now_ms
     bool came = !client->online || client->connected_ms != since_ms;
     client->online = true;
     client->connected_ms = since_ms;
-    if (!retained || client->heartbeat_ms == 0)
-        client->heartbeat_ms = now_ms; /* a retained message may be old */
+    if (!retained) /* that one may be old */
+        client->heartbeat_ms = now_ms;
     return came;
 }
 
@@ -257,6 +260,20 @@ static bool take_version(Client *client, const char *version)
     bool changed = strcmp(client->version, version) != 0;
     (void)snprintf(client->version, sizeof(client->version), "%s", version);
     return changed;
+}
+
+static void await_next(const Control *control, Known *known)
+{
+    known->offline_ms = control->config.monotonic_ms() + known->patience_ms;
+}
+
+static void take_heartbeat(const Control *control, Known *known, unsigned heartbeat_s)
+{
+    uint64_t beats_ms =
+        (uint64_t)HEARTBEATS_MISSED * 1000 * (heartbeat_s > 0 ? heartbeat_s : HEARTBEAT_UNSAID_S);
+    uint64_t least_ms = control->config.offline_after_ms;
+    known->patience_ms = (int64_t)(beats_ms > least_ms ? beats_ms : least_ms);
+    await_next(control, known);
 }
 
 static void save(Control *control, Known *known)
@@ -279,6 +296,7 @@ void follow_presence(Control *control, const char *id, const Presence *presence,
     bool came = presence->online && take_online(client, presence, now_ms, retained);
     bool changed = is_new || came || was_online != presence->online;
     if (presence->online) {
+        take_heartbeat(control, known, presence->heartbeat_s);
         changed |= take_labels(client, presence->labels);
         changed |= take_version(client, presence->version);
     }
@@ -289,4 +307,25 @@ void follow_presence(Control *control, const char *id, const Presence *presence,
         log_at(LOG_LEVEL_INFO, id, NULL, "%s", client->online ? "online" : "offline");
     if (came)
         command_wake_client(control, id);
+}
+
+/* Not worth a write: after a start all are offline, and a thousand that fall silent at once are a thousand
+ * fsyncs. */
+void follow_silence(Control *control)
+{
+    int64_t now_ms = control->config.monotonic_ms();
+    for (size_t i = 0; i < control->clients.count; i++) {
+        Known *known = control->clients.items[i];
+        if (!known->client.online || now_ms < known->offline_ms)
+            continue;
+        known->client.online = false;
+        log_at(LOG_LEVEL_INFO, known->client.id, NULL, "offline: nothing was heard for %" PRId64 " s",
+               known->patience_ms / 1000);
+    }
+}
+
+void follow_reconnect(Control *control)
+{
+    for (size_t i = 0; i < control->clients.count; i++)
+        await_next(control, control->clients.items[i]);
 }

@@ -1,5 +1,7 @@
 #include "coordinator/request_state.h"
 
+#include "common/planted.h"
+
 bool request_is_final(UploadState state)
 {
     switch (state) {
@@ -20,8 +22,10 @@ bool request_is_final(UploadState state)
 
 UploadState request_next(UploadState state, RequestEvent event)
 {
+    if (PLANTED("late-cancel") && event == REQUEST_EVENT_CANCELLED)
+        return UPLOAD_CANCELLED;
     if (event == REQUEST_EVENT_RECEIPT)
-        return state == UPLOAD_REJECTED ? UPLOAD_REJECTED : UPLOAD_COMPLETED;
+        return UPLOAD_COMPLETED;
     if (request_is_final(state))
         return state;
     switch (event) {

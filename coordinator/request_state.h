@@ -5,8 +5,8 @@
  *      └───────────┴───────────┴──▶ failed, rejected, cancelled, expired
  *
  * The states are those of UploadState without UPLOAD_DONE, which a request never has. completed, failed,
- * rejected, cancelled and expired are final; a valid receipt still overrides failed, cancelled and expired,
- * for then the file is there, whatever was believed before. */
+ * rejected, cancelled and expired are final; a valid receipt still overrides each of them, for then the file
+ * is there, whatever was believed before. */
 #pragma once
 
 #include "protocol/message.h"

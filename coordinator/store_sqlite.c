@@ -14,6 +14,7 @@
 struct Store {
     sqlite3 *db;
     int lock_fd;
+    bool halfway; /* a rollback has failed */
 };
 
 /* Logs what the database said, and translates its code. */
@@ -45,21 +46,28 @@ static int execute(Store *store, const char *sql, const char *what)
     return sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : fail(store, what);
 }
 
-/* --- transactions and statements --- */
+/* --- transactions; while a rollback that failed (it needs memory) is not made up for, all else waits --- */
+
+static int make_up_rollback(Store *store)
+{
+    if (store->halfway && !sqlite3_get_autocommit(store->db) && execute(store, "ROLLBACK", "roll back") < 0)
+        return -ENOMEM;
+    store->halfway = false;
+    return 0;
+}
 
 static int begin(Store *store)
 {
-    return execute(store, "BEGIN IMMEDIATE", "begin");
+    return make_up_rollback(store) < 0 ? -ENOMEM : execute(store, "BEGIN IMMEDIATE", "begin");
 }
 
-/* Commits, or rolls back when result says that something failed before. */
+/* Commits, or rolls back when result says that something failed before; the first failure is reported. */
 static int end(Store *store, int result)
 {
     if (result == 0)
         result = execute(store, "COMMIT", "commit");
     if (result != 0 && !sqlite3_get_autocommit(store->db))
-        (void)sqlite3_exec(store->db, "ROLLBACK", NULL, NULL,
-                           NULL); /* the first failure is the one to report */
+        store->halfway = sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK;
     return result;
 }
 
@@ -70,7 +78,8 @@ static void finalize(sqlite3_stmt **statement)
 
 static int prepare(Store *store, const char *sql, sqlite3_stmt **ret_statement)
 {
-    if (sqlite3_prepare_v2(store->db, sql, -1, ret_statement, NULL) != SQLITE_OK)
+    if (make_up_rollback(store) < 0 ||
+        sqlite3_prepare_v2(store->db, sql, -1, ret_statement, NULL) != SQLITE_OK)
         return fail(store, "prepare a statement");
     return 0;
 }
@@ -97,8 +106,6 @@ static void read_text(sqlite3_stmt *statement, int column, char *out, size_t siz
     const char *text = (const char *)sqlite3_column_text(statement, column);
     (void)snprintf(out, size, "%s", text ? text : "");
 }
-
-/* --- opening --- */
 
 /* A lock file of its own: closing any other descriptor of the database would drop SQLite's own locks. */
 static int lock(const char *path, int *ret_fd)
@@ -398,9 +405,9 @@ static int update_request(Store *store, Request *request)
     int r = prepare(
         store,
         "UPDATE requests SET state = :state, cancel_asked = :cancel_asked, path = :path, size = :size,"
-        " sent = :sent, sha256 = :sha256, uploaded_path = :uploaded_path, stored = :stored, started_at = "
-        ":started_at,"
-        " completed_at = :completed_at, updated_at = :updated_at, error_code = :error_code,"
+        " sent = :sent, sha256 = :sha256, uploaded_path = :uploaded_path, stored = :stored,"
+        " started_at = :started_at, completed_at = :completed_at, updated_at = :updated_at, error_code = "
+        ":error_code,"
         " error_reason = :error_reason, error_message = :error_message WHERE seq = :seq",
         &statement);
     if (r < 0)
@@ -567,10 +574,10 @@ int store_each_open_request(Store *store, int (*each)(void *userdata, const Requ
 int store_list_events(Store *store, int64_t seq, RequestEventRow *rows, size_t max, size_t *ret_count)
 {
     sqlite3_stmt *statement CLEANUP(finalize) = NULL;
-    int r = prepare(
-        store,
-        "SELECT at, event, state, reason FROM request_events WHERE request = :seq ORDER BY rowid LIMIT :max",
-        &statement);
+    int r = prepare(store,
+                    "SELECT at, event, state, reason FROM request_events WHERE request = :seq"
+                    " ORDER BY rowid LIMIT :max",
+                    &statement);
     if (r < 0)
         return r;
     bind_number(statement, ":seq", seq);

@@ -33,6 +33,21 @@ Digest *digest_free(Digest *digest)
     return NULL;
 }
 
+int digest_copy(const Digest *digest, Digest **ret_copy)
+{
+    Digest *copy = NULL;
+    int r = digest_new(&copy);
+
+    if (r < 0)
+        return r;
+    if (EVP_MD_CTX_copy_ex(copy->context, digest->context) != 1) {
+        (void)digest_free(copy);
+        return -ENOMEM;
+    }
+    *ret_copy = copy;
+    return 0;
+}
+
 int digest_update(Digest *digest, const void *data, size_t size)
 {
     return EVP_DigestUpdate(digest->context, data, size) == 1 ? 0 : -EIO;

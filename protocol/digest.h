@@ -15,6 +15,8 @@ typedef struct Digest Digest;
 /* 0 or -ENOMEM. */
 int digest_new(Digest **ret_digest) MUST_CHECK;
 Digest *digest_free(Digest *digest);
+/* Another digest of the same bytes so far; both go on by themselves. 0 or -ENOMEM. */
+int digest_copy(const Digest *digest, Digest **ret_copy) MUST_CHECK;
 int digest_update(Digest *digest, const void *data,
                   size_t size) MUST_CHECK; /* 0 or -EIO: the library failed */
 /* The digest of all so far; *digest can't be updated after it. */

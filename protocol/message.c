@@ -257,7 +257,8 @@ int presence_parse(const void *payload, size_t size, Presence *ret_presence)
     if (!object || json_get_bool(object, "online", &presence.online) != JSON_OK ||
         !optional_time(object, "since", &presence.since_unix_ms) ||
         !optional_text(object, "version", presence.version, sizeof(presence.version)) ||
-        !optional_unsigned(object, "active", &presence.active) ||
+        !optional_unsigned(object, "heartbeat", &presence.heartbeat_s) ||
+        presence.heartbeat_s > HEARTBEAT_MAX_S || !optional_unsigned(object, "active", &presence.active) ||
         !optional_unsigned(object, "queued", &presence.queued))
         return -1;
     cJSON *labels = cJSON_GetObjectItemCaseSensitive(object, "labels");
@@ -281,7 +282,8 @@ char *presence_format(const Presence *presence)
     cJSON *object CLEANUP(json_delete) = cJSON_CreateObject();
     if (!object || !cJSON_AddBoolToObject(object, "online", presence->online) ||
         !add_time(object, "since", presence->since_unix_ms) ||
-        !add_text(object, "version", presence->version))
+        !add_text(object, "version", presence->version) ||
+        (presence->heartbeat_s > 0 && !json_add_u64(object, "heartbeat", presence->heartbeat_s)))
         return NULL;
     if (presence->online &&
         (!json_add_u64(object, "active", presence->active) ||

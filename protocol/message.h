@@ -64,10 +64,12 @@ char *upload_status_format(const UploadStatus *status);
 
 /* presence */
 #define LABELS_MAX 32
+#define HEARTBEAT_MAX_S 86400
 typedef struct Presence {
     bool online;
     int64_t since_unix_ms;
     char version[33];
+    unsigned heartbeat_s; /* it says so this often; 0: it does not tell */
     unsigned active, queued;
     cJSON *labels; /* an object of strings, or NULL; presence_free() frees it */
 } Presence;

@@ -21,13 +21,19 @@ int refuse(Refusal *refusal, unsigned status, ErrorCode code, const char *reason
     return problem_set(&refusal->problem, code, reason, "%s", message);
 }
 
+int refusal_type(Refusal *refusal, const char *type)
+{
+    refusal->type = type;
+    return -1;
+}
+
 HttpResponse *answer_refusal(const Refusal *refusal)
 {
     char *body CLEANUP(free_ptr) = problem_body(&refusal->problem, refusal->status, refusal->type);
     HttpResponse *response = http_response_new(refusal->status);
 
     http_response_text(response, "application/problem+json", body);
-    if (refusal->status == 429 || refusal->status == 503)
+    if (refusal->status == 429 || refusal->status == 503 || refusal->status == 507)
         http_response_header(response, "Retry-After", RETRY_AFTER_S);
     if (refusal->status == 401)
         http_response_header(response, "WWW-Authenticate", "Bearer");
@@ -48,6 +54,12 @@ void answer_digest(HttpResponse *response, const uint8_t sha256[static SHA256_SI
 
     digest_field_format(sha256, field);
     http_response_header(response, "Repr-Digest", field);
+}
+
+void answer_interop_version(HttpResponse *response, const char *version)
+{
+    if (version)
+        http_response_header(response, "Upload-Draft-Interop-Version", version);
 }
 
 void answer_limit(HttpResponse *response, uint64_t max_size)

@@ -21,12 +21,18 @@ typedef struct Refusal {
 int refuse(Refusal *refusal, unsigned status, ErrorCode code, const char *reason, const char *format, ...)
     PRINTF_LIKE(5, 6);
 
+/* Sets the type of a refusal that refuse() has just made; returns -1. */
+int refusal_type(Refusal *refusal, const char *type);
+
 /* An application/problem+json response, with the headers that its status asks for (Retry-After,
  * WWW-Authenticate). */
 HttpResponse *answer_refusal(const Refusal *refusal) MUST_CHECK;
 
 void answer_number(HttpResponse *response, const char *name, uint64_t value);
 void answer_digest(HttpResponse *response, const uint8_t sha256[static SHA256_SIZE]); /* Repr-Digest */
+
+/* Upload-Draft-Interop-Version, if the request had one (NULL: none). */
+void answer_interop_version(HttpResponse *response, const char *version);
 
 /* Upload-Limit: what one upload may have; max_size 0: no limit. */
 void answer_limit(HttpResponse *response, uint64_t max_size);

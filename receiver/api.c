@@ -5,7 +5,8 @@
 
 #include <string.h>
 
-#define UPLOADS_PATH "/v1/uploads/"
+#define UPLOAD_METHODS "PUT, PATCH, HEAD, GET, DELETE, OPTIONS"
+#define COLLECTION_METHODS "POST, OPTIONS"
 
 int caller_identify(HttpRequest *request, Caller *ret_caller, Refusal *refusal)
 {
@@ -64,21 +65,53 @@ static bool answer_health(Api *api, HttpRequest *request, const char *path)
 
 /* The upload resource */
 
+int refuse_absent(Refusal *refusal)
+{
+    return refuse(refusal, 404, ERROR_NOT_FOUND, "UPLOAD_NOT_FOUND",
+                  "There is no such upload; begin it with PUT.");
+}
+
+int refuse_deleted(Refusal *refusal)
+{
+    return refuse(refusal, 410, ERROR_NOT_FOUND, "UPLOAD_DELETED",
+                  "The upload was deleted or cancelled; begin it anew with PUT.");
+}
+
+/* What was asked about an upload, or for its end, could not be done. */
+static int refuse_question(const char *client, const char *id, int r, Refusal *refusal)
+{
+    switch (r) {
+    case UPLOADS_E_ABSENT:
+        return refuse_absent(refusal);
+    case UPLOADS_E_DELETED:
+        return refuse_deleted(refusal);
+    case UPLOADS_E_FULL:
+        return refuse(refusal, 507, ERROR_RESOURCE_EXHAUSTED, "NO_SPACE",
+                      "The receiver has no room to write down how far the upload is.");
+    case UPLOADS_E_AGAIN:
+        return refuse(refusal, 503, ERROR_UNAVAILABLE, "TRY_AGAIN",
+                      "The upload is being changed; ask again.");
+    case UPLOADS_E_COMPLETE:
+        return refuse(refusal, 409, ERROR_FAILED_PRECONDITION, "UPLOAD_COMPLETE",
+                      "The upload is complete; a complete file stays.");
+    case UPLOADS_E_FENCED:
+        return refuse(refusal, 409, ERROR_ABORTED, "FENCED", "A newer request has taken the upload over.");
+    default:
+        log_at(LOG_LEVEL_ERROR, client, id, "can't be looked up: %s", strerror(-r));
+        return refuse(refusal, 500, ERROR_INTERNAL, "STORE_FAILED", "The store can't be read.");
+    }
+}
+
 static void answer_status(Api *api, HttpRequest *request, const char *client, const char *id)
 {
     UploadStatusNow status = {0};
+    const char *version = NULL;
     Refusal refusal = {0};
-    int r = uploads_status(api->uploads, client, id, &status);
 
-    if (r < 0) {
-        log_at(LOG_LEVEL_ERROR, client, id, "can't be looked up: %s", strerror(-r));
-        (void)refuse(&refusal, 500, ERROR_INTERNAL, "STORE_FAILED", "The store can't be read.");
-    } else if (r == UPLOADS_E_ABSENT) {
-        (void)refuse(&refusal, 404, ERROR_NOT_FOUND, "UPLOAD_NOT_FOUND",
-                     "There is no such upload; begin it with PUT.");
-    } else if (status.deleted) {
-        (void)refuse(&refusal, 410, ERROR_NOT_FOUND, "UPLOAD_DELETED",
-                     "The upload was deleted; begin it anew with PUT.");
+    if (interop_version_read(request, &version, &refusal) == 0) {
+        int r = uploads_status(api->uploads, client, id, &status);
+        if (r != 0)
+            (void)refuse_question(client, id, r, &refusal);
     }
     if (refusal.status) {
         respond_refusal(request, &refusal);
@@ -92,44 +125,43 @@ static void answer_status(Api *api, HttpRequest *request, const char *client, co
     if (status.complete)
         answer_digest(response, status.sha256);
     answer_limit(response, api->max_size);
+    answer_interop_version(response, version);
     http_response_header(response, "Cache-Control", "no-store");
     http_respond(request, response);
 }
 
 static void delete_upload(Api *api, HttpRequest *request, const char *client, const char *id)
 {
+    const char *version = NULL;
+    uint64_t attempt = 0;
     Refusal refusal = {0};
-    int r = uploads_delete(api->uploads, client, id);
 
-    if (r == 0) {
-        log_at(LOG_LEVEL_INFO, client, id, "deleted while incomplete");
-        http_respond(request, http_response_new(204));
+    if (interop_version_read(request, &version, &refusal) == 0 &&
+        attempt_read(request, &attempt, &refusal) == 0) {
+        int r = uploads_delete(api->uploads, client, id, attempt);
+        if (r != 0)
+            (void)refuse_question(client, id, r, &refusal);
+    }
+    if (refusal.status) {
+        respond_refusal(request, &refusal);
         return;
     }
-    if (r == UPLOADS_E_COMPLETE) {
-        (void)refuse(&refusal, 409, ERROR_FAILED_PRECONDITION, "UPLOAD_COMPLETE",
-                     "The upload is complete; a complete file stays.");
-    } else if (r == UPLOADS_E_ABSENT) {
-        (void)refuse(&refusal, 404, ERROR_NOT_FOUND, "UPLOAD_NOT_FOUND", "There is no such upload.");
-    } else if (r == UPLOADS_E_FENCED) {
-        (void)refuse(&refusal, 409, ERROR_ABORTED, "FENCED", "A newer request has taken the upload over.");
-    } else {
-        log_at(LOG_LEVEL_ERROR, client, id, "can't be deleted: %s", strerror(-r));
-        (void)refuse(&refusal, 500, ERROR_INTERNAL, "STORE_FAILED", "The store can't be read.");
-    }
-    respond_refusal(request, &refusal);
+    log_at(LOG_LEVEL_INFO, client, id, "deleted while incomplete");
+    HttpResponse *response = http_response_new(204);
+    answer_interop_version(response, version);
+    http_respond(request, response);
 }
 
-static void answer_options(Api *api, HttpRequest *request)
+static void answer_options(Api *api, HttpRequest *request, const char *allowed)
 {
     HttpResponse *response = http_response_new(204);
 
     answer_limit(response, api->max_size);
-    http_response_header(response, "Allow", "PUT, HEAD, GET, DELETE, OPTIONS");
+    http_response_header(response, "Allow", allowed);
+    http_response_header(response, "Accept-Patch", PARTIAL_UPLOAD);
     http_respond(request, response);
 }
 
-/* POST and PATCH, the resumable protocol, will come here. */
 static void answer_not_allowed(HttpRequest *request, const char *allowed)
 {
     Refusal refusal = {0};
@@ -163,28 +195,36 @@ static void serve_upload(Api *api, HttpRequest *request, const Caller *caller, c
     else if (check_uploader(request, caller, &refusal) < 0)
         respond_refusal(request, &refusal);
     else if (strcmp(method, "PUT") == 0)
-        put_begin(api, request, caller->name, id);
+        intake_begin(api, request, INTAKE_PUT, caller->name, id);
+    else if (strcmp(method, "PATCH") == 0)
+        intake_begin(api, request, INTAKE_PATCH, caller->name, id);
     else if (strcmp(method, "HEAD") == 0)
         answer_status(api, request, caller->name, id);
     else if (strcmp(method, "DELETE") == 0)
         delete_upload(api, request, caller->name, id);
     else if (strcmp(method, "OPTIONS") == 0)
-        answer_options(api, request);
+        answer_options(api, request, UPLOAD_METHODS);
     else
-        answer_not_allowed(request, "PUT, HEAD, GET, DELETE, OPTIONS");
+        answer_not_allowed(request, UPLOAD_METHODS);
 }
 
-/* /v1/uploads itself: where POST will be. */
+/* /v1/uploads itself: where an upload begins that leaves the choice of its id to us. */
 static void serve_collection(Api *api, HttpRequest *request, const Caller *caller)
 {
+    const char *method = http_request_method(request);
+    char id[UPLOAD_ID_SIZE];
     Refusal refusal = {0};
 
-    if (check_uploader(request, caller, &refusal) < 0)
+    if (check_uploader(request, caller, &refusal) < 0) {
         respond_refusal(request, &refusal);
-    else if (strcmp(http_request_method(request), "OPTIONS") == 0)
-        answer_options(api, request);
-    else
-        answer_not_allowed(request, "OPTIONS");
+    } else if (strcmp(method, "POST") == 0) {
+        upload_id_new(id);
+        intake_begin(api, request, INTAKE_POST, caller->name, id);
+    } else if (strcmp(method, "OPTIONS") == 0) {
+        answer_options(api, request, COLLECTION_METHODS);
+    } else {
+        answer_not_allowed(request, COLLECTION_METHODS);
+    }
 }
 
 static void api_begin(HttpRequest *request, void *userdata)
@@ -215,14 +255,14 @@ static void api_body(HttpRequest *request, const void *data, size_t size, void *
 {
     (void)userdata;
     if (http_request_state(request))
-        put_body(request, data, size);
+        intake_body(request, data, size);
 }
 
 static void api_end(HttpRequest *request, void *userdata)
 {
     (void)userdata;
     if (http_request_state(request))
-        put_end(request);
+        intake_end(request);
 }
 
 static void api_done(HttpRequest *request, bool clean, void *userdata)
@@ -230,7 +270,7 @@ static void api_done(HttpRequest *request, bool clean, void *userdata)
     (void)clean; /* what is complete was so before the answer went out */
     (void)userdata;
     if (http_request_state(request))
-        put_done(request);
+        intake_done(request);
 }
 
 const HttpHandlers api_handlers = {.begin = api_begin, .body = api_body, .end = api_end, .done = api_done};

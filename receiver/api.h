@@ -6,6 +6,7 @@
 #include "protocol/token.h"
 #include "receiver/answer.h"
 #include "receiver/archive.h"
+#include "receiver/intake_fields.h"
 #include "receiver/store.h"
 #include "receiver/uploads.h"
 
@@ -33,12 +34,18 @@ typedef struct Caller {
  * all is 0. */
 int caller_identify(HttpRequest *request, Caller *ret_caller, Refusal *refusal) MUST_CHECK;
 
-/* PUT: put_begin() either answers or makes the request's state; the others take it from there. client may
- * upload. */
-void put_begin(Api *api, HttpRequest *request, const char *client, const char *id);
-void put_body(HttpRequest *request, const void *data, size_t size);
-void put_end(HttpRequest *request);
-void put_done(HttpRequest *request);
+#define UPLOADS_PATH "/v1/uploads/"
+
+/* Bytes: intake_begin() either answers or makes the request's state; the others take it from there. client
+ * may upload. */
+void intake_begin(Api *api, HttpRequest *request, IntakeMethod method, const char *client, const char *id);
+void intake_body(HttpRequest *request, const void *data, size_t size);
+void intake_end(HttpRequest *request);
+void intake_done(HttpRequest *request);
+
+/* What more than one of them refuses with. */
+int refuse_absent(Refusal *refusal);
+int refuse_deleted(Refusal *refusal);
 
 /* GET; the caller may have no certificate but a ticket. */
 void download_begin(Api *api, HttpRequest *request, const Caller *caller, const char *id);

@@ -2,6 +2,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/planted.h"
 
 #include <errno.h>
 #include <string.h>
@@ -53,6 +54,11 @@ int archive_find(Archive *archive, const char *client, const char *id, Stored *r
     return 0;
 }
 
+int archive_open(Archive *archive, const Stored *stored, int *ret_fd)
+{
+    return store_open(archive->store, stored, ret_fd);
+}
+
 char *archive_receipt_message(const Stored *stored)
 {
     char *place CLEANUP(free_ptr) = store_place(stored);
@@ -84,19 +90,24 @@ static int sign(const Archive *archive, Stored *stored)
     return 0;
 }
 
-bool archive_accepts_path(Archive *archive, const char *client, const char *id, const char *path)
+int archive_check_path(Archive *archive, const char *client, const char *id, const char *path)
 {
     Stored *trial CLEANUP(free_ptr) = calloc(1, sizeof(*trial));
 
-    if (!trial || strlen(path) >= sizeof(trial->receipt.path))
-        return false;
+    if (!trial)
+        return -ENOMEM;
+    if (strlen(path) >= sizeof(trial->receipt.path))
+        return ARCHIVE_E_PATH;
     fill_receipt(archive, client, id, path, &trial->receipt);
     trial->receipt.size_bytes = (uint64_t)1 << 53; /* as many digits as there can be */
     safe_name(path, id, trial->name);
-    if (sign(archive, trial) < 0)
-        return false;
+    int r = sign(archive, trial);
+    if (r < 0)
+        return r == -EMSGSIZE || r == -EINVAL ? ARCHIVE_E_PATH : r;
     char *message CLEANUP(free_ptr) = archive_receipt_message(trial);
-    return message && strlen(message) <= MESSAGE_MAX;
+    if (!message)
+        return -ENOMEM;
+    return strlen(message) <= MESSAGE_MAX ? 0 : ARCHIVE_E_PATH;
 }
 
 /* The disk let us down: nothing that it says of this part counts any more. */
@@ -115,7 +126,8 @@ static int after_failed_put(Archive *archive, const char *client, const char *id
         log_at(LOG_LEVEL_WARN, client, id, "a mark in .outbox can't be removed; the next start does it");
     if (r == -ENOSPC || r == -EDQUOT)
         return ARCHIVE_E_FULL;
-    return r == -EEXIST || r == -ENOMEM ? r : spoiled(client, id, "storing failed", r);
+    bool untouched = r == -EEXIST || r == -ENOMEM || r == -EMFILE || r == -ENFILE;
+    return untouched ? r : spoiled(client, id, "storing failed", r);
 }
 
 static int prepare(Archive *archive, const char *client, const char *id, const Stored *stored)
@@ -133,7 +145,7 @@ int archive_commit(Archive *archive, Part *part, const char *client, const char 
 
     if (!stored)
         return -ENOMEM;
-    int r = part_sync(part);
+    int r = PLANTED("receipt-before-fsync") ? 0 : part_sync_data(part);
     if (r < 0)
         return spoiled(client, id, "syncing the part failed", r);
     fill_receipt(archive, client, id, path, &stored->receipt);

@@ -41,20 +41,23 @@ enum { ARCHIVE_E_ABSENT = 1 };
 /* 0 and *ret_stored if the upload is complete, ARCHIVE_E_ABSENT, or a negative errno. */
 int archive_find(Archive *archive, const char *client, const char *id, Stored *ret_stored) MUST_CHECK;
 
+/* Opens the content of one that was found. 0 or a negative errno. */
+int archive_open(Archive *archive, const Stored *stored, int *ret_fd) MUST_CHECK;
+
 /* Whether a receipt for this path can be made: paths are long and escapes make them longer. Asked before a
- * body is read. */
-bool archive_accepts_path(Archive *archive, const char *client, const char *id, const char *path);
+ * body is read. 0, ARCHIVE_E_PATH or a negative errno. */
+int archive_check_path(Archive *archive, const char *client, const char *id, const char *path) MUST_CHECK;
 
 enum {
     ARCHIVE_E_FULL =
         2, /* no space for metadata; nothing is stored, the part is whole and still in the spool */
     ARCHIVE_E_SPOILED, /* a sync failed, or the part went into the store and back: it is only good for being
                           set aside */
+    ARCHIVE_E_PATH,    /* too long */
 };
 
-/* Steps 1 to 7. part is not freed: after 0 part_close() it. 0 and *ret_stored filled, one of the above, or a
- * negative errno (nothing stored, part still in the spool).
- * Logs the failures of the disk. */
+/* Steps 1 to 7. part is not freed: after 0 part_remove() what is left of it. 0 and *ret_stored filled, one of
+ * the above, or a negative errno (nothing stored, part still in the spool). Logs the failures of the disk. */
 int archive_commit(Archive *archive, Part *part, const char *client, const char *id, const char *path,
                    const uint8_t sha256[static SHA256_SIZE], Stored *ret_stored) MUST_CHECK;
 

@@ -25,6 +25,8 @@ const ConfigKey receiver_config_keys[] = {
     KEY("receiver", "crl", CONFIG_FILE, crl),
     KEY("receiver", "signing_key", CONFIG_FILE, signing_key, REQUIRED),
     KEY("receiver", "coordinator_key", CONFIG_FILES, coordinator_keys),
+    KEY("receiver", "stop_timeout", CONFIG_DURATION, stop_timeout_ms, .fallback = "10s", .min = 1000,
+        .max = 3600000),
 
     KEY("limits", "max_size", CONFIG_SIZE, max_size, .fallback = "0"),
     KEY("limits", "connections", CONFIG_NUMBER, connections, .fallback = "1000", .min = 1, .max = 100000),
@@ -33,8 +35,12 @@ const ConfigKey receiver_config_keys[] = {
     KEY("limits", "open_uploads", CONFIG_NUMBER, open_uploads, .fallback = "500", .min = 1, .max = 100000),
     KEY("limits", "uploads_per_client", CONFIG_NUMBER, uploads_per_client, .fallback = "16", .min = 1,
         .max = 100000),
+    KEY("limits", "incomplete_per_client", CONFIG_SIZE, incomplete_per_client, .fallback = "0"),
+    KEY("limits", "free_space_floor", CONFIG_SIZE, free_space_floor, .fallback = "64M"),
     KEY("limits", "idle_timeout", CONFIG_DURATION, idle_timeout_ms, .fallback = "120s", .min = 1000,
         .max = 86400000),
+    KEY("limits", "min_rate", CONFIG_SIZE, min_rate, .fallback = "100"),
+    KEY("limits", "upload_deadline", CONFIG_DURATION, upload_deadline_ms, .fallback = "24h"),
     KEY("limits", "incomplete_keep", CONFIG_DURATION, incomplete_keep_ms, .fallback = "7d", .min = 1000),
     KEY("limits", "aside_keep", CONFIG_DURATION, aside_keep_ms, .fallback = "7d", .min = 1000),
 
@@ -65,6 +71,8 @@ HttpServerConfig receiver_config_http(const ReceiverConfig *config)
         .connections_max = (unsigned)config->connections,
         .connections_per_ip_max = (unsigned)config->connections_per_address,
         .idle_timeout_s = (unsigned)(config->idle_timeout_ms / 1000),
+        .body_rate_min = config->min_rate,
+        .body_deadline_ms = config->upload_deadline_ms,
     };
 }
 

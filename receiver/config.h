@@ -14,11 +14,16 @@ typedef struct ReceiverConfig {
     char *client_ca, *crl;
     char *signing_key;
     ConfigList coordinator_keys;
+    uint64_t stop_timeout_ms;
 
     uint64_t max_size; /* bytes of one file; 0: no limit */
     uint64_t connections, connections_per_address;
     uint64_t open_uploads, uploads_per_client;
+    uint64_t incomplete_per_client; /* bytes; 0: no limit */
+    uint64_t free_space_floor;      /* bytes */
     uint64_t idle_timeout_ms;
+    uint64_t min_rate; /* bytes a second; 0: no limit */
+    uint64_t upload_deadline_ms;
     uint64_t incomplete_keep_ms, aside_keep_ms;
 
     char *broker_host;

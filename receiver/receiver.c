@@ -95,20 +95,22 @@ static int open_uploads(Receiver *receiver)
 {
     const UploadsConfig uploads = {.open_max = (unsigned)receiver->config->open_uploads,
                                    .per_client_max = (unsigned)receiver->config->uploads_per_client,
+                                   .client_bytes_max = receiver->config->incomplete_per_client,
                                    .now_ms = clock_monotonic_ms,
                                    .cut = cut_connection};
-    int r = spool_new(receiver->root_fd, &receiver->spool);
+    int r = spool_new(receiver->root_fd, receiver->config->free_space_floor, &receiver->spool);
 
     if (r == 0)
         r = uploads_new(&uploads, receiver->spool, receiver->archive, &receiver->uploads);
     return r < 0 ? failed("the spool can't be opened", r) : 0;
 }
 
-/* A connection needs its socket, its part, and for a moment some folders. */
+/* A connection needs its socket, its part and journal, and for a moment some folders; idle parts stay open
+ * too. */
 static void raise_file_limit(const ReceiverConfig *config)
 {
     struct rlimit limit;
-    rlim_t wanted = (rlim_t)config->connections * 5 + 64;
+    rlim_t wanted = (rlim_t)config->connections * 6 + (rlim_t)config->open_uploads * 2 + 64;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted)
         return;
@@ -300,9 +302,28 @@ int receiver_new(const ReceiverConfig *config, Receiver **ret_receiver)
     return 0;
 }
 
+/* Listens no more, lets commits come to their end and parks what is on its way. If that takes too long,
+ * because a disk hangs, the process ends all the same: on the disk that is a crash, and nothing complete is
+ * lost by one. */
+static void stop(Receiver *receiver)
+{
+    int64_t started_ms = clock_monotonic_ms();
+
+    http_server_quiesce(receiver->server);
+    if (!uploads_stop(receiver->uploads, (int64_t)receiver->config->stop_timeout_ms)) {
+        log_error(
+            "uploads were still at work after [receiver] stop_timeout; ending without waiting for them");
+        _exit(1);
+    }
+    log_info("stopped: uploads are parked, in %lld ms", (long long)(clock_monotonic_ms() - started_ms));
+}
+
 int receiver_run(Receiver *receiver)
 {
-    return loop_run(receiver->loop);
+    int r = loop_run(receiver->loop);
+
+    stop(receiver);
+    return r;
 }
 
 Receiver *receiver_free(Receiver *receiver)

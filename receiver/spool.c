@@ -1,100 +1,101 @@
-#include "receiver/spool.h"
+#include "receiver/spool_internal.h"
 
+#include "common/clock.h"
 #include "common/files.h"
 #include "common/log.h"
-#include "protocol/ident.h"
+#include "common/text.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-#define PART_NAME_SIZE (CLIENT_ID_SIZE + UPLOAD_ID_SIZE + 32)
-#define FLUSH_EVERY ((uint64_t)8 * 1024 * 1024) /* bytes between two hints to start writing to the disk */
+static const char *const kind_names[] = {
+    [FILE_PART] = "part", [FILE_JOURNAL] = "journal", [FILE_NEW_JOURNAL] = "new", [FILE_ASIDE] = "aside"};
 
-struct Spool {
-    int fd;
-    atomic_uint_fast64_t next_number;
-};
-
-struct Part {
-    const Spool *spool;
+/* A name taken apart. */
+typedef struct FileName {
     char client[CLIENT_ID_SIZE];
     char id[UPLOAD_ID_SIZE];
     uint64_t number;
-    int fd;
-    Digest *digest;
-    uint64_t offset;
-    uint64_t flushed; /* up to here the kernel was asked to write */
-    bool sync_failed;
-};
+    FileKind kind;
+} FileName;
 
-static void part_name(const Part *part, const char *kind, char out[static PART_NAME_SIZE])
+void spool_file_name(const PartRecord *record, uint64_t number, FileKind kind,
+                     char out[static PART_NAME_SIZE])
 {
-    (void)snprintf(out, PART_NAME_SIZE, "%s.%s.%" PRIu64 ".%s", part->client, part->id, part->number, kind);
+    (void)snprintf(out, PART_NAME_SIZE, "%s.%s.%" PRIu64 ".%s", record->client, record->id, number,
+                   kind_names[kind]);
 }
 
-/* Whether name ends in kind, and if so where the client's part of it ends. */
-static bool name_is(const char *name, const char *kind, size_t *ret_client_length)
+static bool parse_kind(const char *text, FileKind *ret_kind)
 {
-    const char *last = strrchr(name, '.');
+    for (size_t i = 0; i < ARRAY_SIZE(kind_names); i++)
+        if (strcmp(text, kind_names[i]) == 0) {
+            *ret_kind = (FileKind)i;
+            return true;
+        }
+    return false;
+}
 
-    if (!last || strcmp(last + 1, kind) != 0)
+/* false for a file that is not ours. */
+static bool parse_name(const char *text, FileName *name)
+{
+    char copy[PART_NAME_SIZE];
+
+    if (snprintf(copy, sizeof(copy), "%s", text) >= (int)sizeof(copy))
         return false;
-    const char *number = memrchr(name, '.', (size_t)(last - name));
-    const char *id = number ? memrchr(name, '.', (size_t)(number - name)) : NULL;
-    if (!id)
+    char *dots[3];
+    for (size_t i = 0; i < ARRAY_SIZE(dots); i++) { /* from the end: a client id may have dots */
+        dots[i] = strrchr(copy, '.');
+        if (!dots[i])
+            return false;
+        *dots[i] = '\0';
+    }
+    if (!parse_kind(dots[0] + 1, &name->kind) || !text_to_u64(dots[1] + 1, &name->number) ||
+        !upload_id_is_valid(dots[2] + 1) || !client_id_is_valid(copy))
         return false;
-    *ret_client_length = (size_t)(id - name);
+    memcpy(name->client, copy, strlen(copy) + 1); /* valid ids fit */
+    memcpy(name->id, dots[2] + 1, strlen(dots[2] + 1) + 1);
     return true;
 }
 
-/* Calls visit for each file of the kind; stops when it returns false. */
-static void each_file(const Spool *spool, const char *kind,
-                      bool (*visit)(const Spool *spool, const char *name, size_t client_length,
-                                    void *userdata),
-                      void *userdata)
+/* Calls visit for each file of ours; stops when it returns false. 0 or a negative errno. */
+typedef bool (*FileVisit)(const Spool *spool, const char *text, const FileName *name, void *userdata);
+static int each_file(const Spool *spool, FileVisit visit, void *userdata)
 {
     int fd =
         openat(spool->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* a place of its own in the listing */
     DIR *folder = fd < 0 ? NULL : fdopendir(fd);
     struct dirent *entry;
-    size_t client_length = 0;
+    FileName name;
     bool more = true;
 
     if (!folder) {
+        int r = -errno;
         close_fd(&fd);
-        return;
+        return r;
     }
     while (more && (entry = readdir(folder)) != NULL)
-        if (name_is(entry->d_name, kind, &client_length))
-            more = visit(spool, entry->d_name, client_length, userdata);
+        if (parse_name(entry->d_name, &name))
+            more = visit(spool, entry->d_name, &name, userdata);
     (void)closedir(folder);
+    return 0;
 }
 
-static bool remove_file(const Spool *spool, const char *name, size_t client_length, void *userdata)
-{
-    (void)client_length;
-    (void)userdata;
-    if (unlinkat(spool->fd, name, 0) < 0)
-        log_warn(".incoming/%s: can't be removed: %s", name, strerror(errno));
-    return true;
-}
-
-int spool_new(int root_fd, Spool **ret_spool)
+int spool_new(int root_fd, uint64_t floor_bytes, Spool **ret_spool)
 {
     Spool *spool CLEANUP(free_ptr) = calloc(1, sizeof(*spool));
 
     if (!spool)
         return -ENOMEM;
+    spool->floor_bytes = floor_bytes;
     int r = folder_open_at(root_fd, ".incoming", 0700, &spool->fd);
     if (r < 0)
         return r;
-    each_file(spool, "part", remove_file, NULL);
     *ret_spool = TAKE_PTR(spool);
     return 0;
 }
@@ -107,200 +108,196 @@ Spool *spool_free(Spool *spool)
     return NULL;
 }
 
-static bool remove_if_old(const Spool *spool, const char *name, size_t client_length, void *userdata)
-{
-    const int64_t *before_ms = userdata;
-    struct stat info;
+/* What earlier processes left */
 
-    (void)client_length;
-    if (fstatat(spool->fd, name, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
-        (int64_t)info.st_mtim.tv_sec * 1000 < *before_ms)
-        (void)unlinkat(spool->fd, name, 0); /* tried again at the next sweep */
+typedef struct Scan {
+    Spool *spool;
+    void (*take)(Part *part, int64_t age_ms, void *userdata);
+    void *userdata;
+} Scan;
+
+static bool raise_number(const Spool *spool, const char *text, const FileName *name, void *userdata)
+{
+    Scan *scan = userdata;
+
+    (void)spool;
+    (void)text;
+    if (name->number >= atomic_load(&scan->spool->next_number))
+        atomic_store(&scan->spool->next_number, name->number + 1);
     return true;
 }
 
-void spool_sweep_asides(Spool *spool, int64_t before_unix_ms)
+static bool exists(const Spool *spool, const FileName *name, FileKind kind, uint64_t number)
 {
-    each_file(spool, "aside", remove_if_old, &before_unix_ms);
+    PartRecord *record CLEANUP(free_ptr) = calloc(1, sizeof(*record));
+    char text[PART_NAME_SIZE];
+
+    if (!record)
+        return true; /* then nothing is removed */
+    memcpy(record->client, name->client, sizeof(record->client));
+    memcpy(record->id, name->id, sizeof(record->id));
+    spool_file_name(record, number, kind, text);
+    return faccessat(spool->fd, text, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-static bool fits(const Spool *spool, uint64_t size)
+static int read_record(const Spool *spool, const char *text, const FileName *name, PartRecord *record)
 {
-    struct statvfs info;
+    char *journal CLEANUP(free_ptr) = NULL;
+    size_t size = 0;
+    int r = file_read_at(spool->fd, text, JOURNAL_MAX, &journal, &size);
 
-    return fstatvfs(spool->fd, &info) < 0 || size <= (uint64_t)info.f_bavail * info.f_frsize;
+    if (r == 0)
+        r = journal_parse(journal, size, record, NULL, NULL);
+    if (r == 0 && (strcmp(record->client, name->client) != 0 || strcmp(record->id, name->id) != 0))
+        r = -EBADMSG;
+    return r;
 }
 
-int spool_create(Spool *spool, const char *client, const char *id, uint64_t expected_size, Part **ret_part)
+/* The part of a journal, and when it was last touched. */
+static Part *found_part(Spool *spool, const PartRecord *record, uint64_t number, int64_t *ret_age_ms)
 {
-    char name[PART_NAME_SIZE];
-
-    if (!fits(spool, expected_size))
-        return SPOOL_E_FULL;
-    Part *part = calloc(1, sizeof(*part));
-    if (!part)
-        return -ENOMEM;
-    part->fd = -1;
-    part->spool = spool;
-    (void)snprintf(part->client, sizeof(part->client), "%s", client);
-    (void)snprintf(part->id, sizeof(part->id), "%s", id);
-    part->number = atomic_fetch_add(&spool->next_number, 1);
-    part_name(part, "part", name);
-    int r = digest_new(&part->digest);
-    if (r == 0) {
-        part->fd = openat(spool->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
-        r = part->fd < 0 ? -errno : 0;
-    }
-    if (r != 0) {
-        (void)part_close(part);
-        return r == -ENOSPC || r == -EDQUOT ? SPOOL_E_FULL : r;
-    }
-    *ret_part = part;
-    return 0;
-}
-
-/* Lets the disk begin while the upload goes on, so that the fsync at the end finds little to do and dirty
- * pages stay few. */
-static void flush_early(Part *part)
-{
-    if (part->offset - part->flushed < FLUSH_EVERY)
-        return;
-    (void)sync_file_range(part->fd, (off_t)part->flushed, (off_t)(part->offset - part->flushed),
-                          SYNC_FILE_RANGE_WRITE); /* a hint: errors are kept by the kernel for fsync() */
-    part->flushed = part->offset;
-}
-
-int part_append(Part *part, const void *data, size_t size)
-{
-    const char *at = data;
-
-    while (size > 0) {
-        ssize_t written = write(part->fd, at, size);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written < 0)
-            return errno == ENOSPC || errno == EDQUOT || errno == EFBIG ? SPOOL_E_FULL : -errno;
-        int r = digest_update(part->digest, at, (size_t)written);
-        if (r < 0)
-            return r;
-        at += written;
-        size -= (size_t)written;
-        part->offset += (uint64_t)written;
-    }
-    flush_early(part);
-    return 0;
-}
-
-uint64_t part_offset(const Part *part)
-{
-    return part->offset;
-}
-
-int part_sync(Part *part)
-{
-    if (part->sync_failed)
-        return -EIO; /* asking again would be told that all is well */
-    if (fsync(part->fd) == 0)
-        return 0;
-    part->sync_failed = true;
-    return -errno;
-}
-
-int part_digest(Part *part, uint8_t out[static SHA256_SIZE])
-{
-    return digest_final(part->digest, out);
-}
-
-int part_move(Part *part, int to_dir, const char *name)
-{
-    char from[PART_NAME_SIZE];
-
-    part_name(part, "part", from);
-    return file_rename_new(part->spool->fd, from, to_dir, name);
-}
-
-typedef struct ClientAsides {
-    const char *client;
-    size_t count;
-    char oldest[PART_NAME_SIZE];
-    struct timespec oldest_time;
-} ClientAsides;
-
-static bool count_aside(const Spool *spool, const char *name, size_t client_length, void *userdata)
-{
-    ClientAsides *asides = userdata;
+    Part *part = part_new(spool, record);
+    char text[PART_NAME_SIZE];
     struct stat info;
 
-    if (client_length != strlen(asides->client) || strncmp(name, asides->client, client_length) != 0 ||
-        strlen(name) >= PART_NAME_SIZE || fstatat(spool->fd, name, &info, AT_SYMLINK_NOFOLLOW) < 0)
+    if (!part)
+        return NULL;
+    part->number = number;
+    spool_file_name(record, number, FILE_PART, text);
+    bool there = fstatat(spool->fd, text, &info, AT_SYMLINK_NOFOLLOW) == 0;
+    part->offset = there ? (uint64_t)info.st_size : 0;
+    spool_file_name(record, number, FILE_JOURNAL, text);
+    if (!there && fstatat(spool->fd, text, &info, AT_SYMLINK_NOFOLLOW) < 0)
+        info.st_mtim.tv_sec = (time_t)(clock_unix_ms() / 1000);
+    int64_t age_ms = clock_unix_ms() - (int64_t)info.st_mtim.tv_sec * 1000;
+    *ret_age_ms = age_ms > 0 ? age_ms : 0;
+    return part;
+}
+
+/* A journal that can't be read now is left alone: its upload starts over under another number, and the next
+ * start sees that this one is older. */
+static bool take_journal(const Spool *spool, const char *text, const FileName *name, void *userdata)
+{
+    Scan *scan = userdata;
+    PartRecord *record CLEANUP(free_ptr) = calloc(1, sizeof(*record));
+    Part *part = NULL;
+    int64_t age_ms = 0;
+
+    if (name->kind != FILE_JOURNAL)
         return true;
-    asides->count++;
-    if (!*asides->oldest || info.st_mtim.tv_sec < asides->oldest_time.tv_sec ||
-        (info.st_mtim.tv_sec == asides->oldest_time.tv_sec &&
-         info.st_mtim.tv_nsec < asides->oldest_time.tv_nsec)) {
-        memcpy(asides->oldest, name, strlen(name) + 1);
+    int r = record ? read_record(spool, text, name, record) : -ENOMEM;
+    if (r == -EBADMSG || r == -EFBIG) {
+        log_at(LOG_LEVEL_WARN, name->client, name->id,
+               "a part is removed: .incoming/%s is damaged; the upload starts over", text);
+        (void)unlinkat(spool->fd, text, 0); /* remains the part, which then is an orphan */
+        return true;
+    }
+    if (r == 0)
+        part = found_part(scan->spool, record, name->number, &age_ms);
+    if (part)
+        scan->take(part, age_ms, scan->userdata);
+    else
+        log_at(LOG_LEVEL_ERROR, name->client, name->id, ".incoming/%s can't be read: %s", text,
+               strerror(r < 0 ? -r : ENOMEM));
+    return true;
+}
+
+static bool remove_orphan(const Spool *spool, const char *text, const FileName *name, void *userdata)
+{
+    (void)userdata;
+    bool orphan = name->kind == FILE_PART && !exists(spool, name, FILE_JOURNAL, name->number);
+    if ((orphan || name->kind == FILE_NEW_JOURNAL) && unlinkat(spool->fd, text, 0) < 0)
+        log_warn(".incoming/%s: can't be removed: %s", text, strerror(errno));
+    return true;
+}
+
+int spool_scan(Spool *spool, void (*take)(Part *part, int64_t age_ms, void *userdata), void *userdata)
+{
+    Scan scan = {.spool = spool, .take = take, .userdata = userdata};
+    int r = each_file(spool, raise_number, &scan);
+
+    if (r == 0)
+        r = each_file(spool, take_journal, &scan);
+    return r == 0 ? each_file(spool, remove_orphan, NULL) : r;
+}
+
+/* Asides, and room */
+
+typedef struct Asides {
+    const char *client; /* NULL: of all */
+    int64_t before_ms;  /* only older ones */
+    size_t count;
+    uint64_t size_bytes; /* of them all */
+    char oldest[PART_NAME_SIZE];
+    struct timespec oldest_time;
+} Asides;
+
+static bool is_older(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec < b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec < b->tv_nsec);
+}
+
+static bool count_aside(const Spool *spool, const char *text, const FileName *name, void *userdata)
+{
+    Asides *asides = userdata;
+    struct stat info;
+
+    if (name->kind != FILE_ASIDE || (asides->client && strcmp(name->client, asides->client) != 0) ||
+        fstatat(spool->fd, text, &info, AT_SYMLINK_NOFOLLOW) < 0 ||
+        (int64_t)info.st_mtim.tv_sec * 1000 >= asides->before_ms)
+        return true;
+    asides->size_bytes += (uint64_t)info.st_blocks * 512;
+    if (asides->count++ == 0 || is_older(&info.st_mtim, &asides->oldest_time)) {
+        (void)snprintf(asides->oldest, sizeof(asides->oldest), "%s", text);
         asides->oldest_time = info.st_mtim;
     }
     return true;
 }
 
+/* Removes the oldest while there are more than max that the filter fits. */
+static void trim_asides(const Spool *spool, const char *client, int64_t before_ms, size_t max)
+{
+    Asides asides;
+
+    do {
+        asides = (Asides){.client = client, .before_ms = before_ms};
+        if (each_file(spool, count_aside, &asides) < 0 || asides.count <= max)
+            return;
+    } while (unlinkat(spool->fd, asides.oldest, 0) == 0); /* if not: tried again the next time */
+}
+
 /* A client that sends nothing but wrong digests must not fill the disk with them. */
-static void bound_asides(const Spool *spool, const char *client)
+void spool_bound_asides(const Spool *spool, const char *client)
 {
-    ClientAsides asides = {.client = client};
-
-    each_file(spool, "aside", count_aside, &asides);
-    if (asides.count > SPOOL_ASIDES_MAX)
-        (void)unlinkat(spool->fd, asides.oldest, 0); /* the next one tries again */
+    trim_asides(spool, client, INT64_MAX, SPOOL_ASIDES_MAX);
 }
 
-static int move_aside(const Part *part, int from_dir, const char *from)
+void spool_sweep_asides(Spool *spool, int64_t before_unix_ms)
 {
-    char aside[PART_NAME_SIZE];
-
-    part_name(part, "aside", aside);
-    if (renameat(from_dir, from, part->spool->fd, aside) < 0)
-        return -errno;
-    bound_asides(part->spool, part->client);
-    return 0;
+    trim_asides(spool, NULL, before_unix_ms, 0);
 }
 
-int part_take_back(Part *part, int from_dir, const char *name)
+/* Whether size bytes would fit if there were extra bytes more than there are. */
+static bool fits(const Spool *spool, uint64_t size, uint64_t extra)
 {
-    return move_aside(part, from_dir, name);
+    struct statvfs info;
+
+    if (fstatvfs(spool->fd, &info) < 0)
+        return true; /* writing will tell */
+    uint64_t free_bytes = (uint64_t)info.f_bavail * info.f_frsize + extra;
+    return free_bytes >= spool->floor_bytes && size <= free_bytes - spool->floor_bytes;
 }
 
-Part *part_close(Part *part)
+bool spool_has_room(Spool *spool, uint64_t size)
 {
-    if (!part)
-        return NULL;
-    close_fd(&part->fd);
-    (void)digest_free(part->digest);
-    free(part);
-    return NULL;
-}
-
-Part *part_remove(Part *part)
-{
-    char name[PART_NAME_SIZE];
-
-    if (!part)
-        return NULL;
-    part_name(part, "part", name);
-    if (unlinkat(part->spool->fd, name, 0) < 0 && errno != ENOENT)
-        log_at(LOG_LEVEL_WARN, part->client, part->id, "the part can't be removed: %s", strerror(errno));
-    return part_close(part);
-}
-
-Part *part_set_aside(Part *part)
-{
-    char name[PART_NAME_SIZE];
-
-    if (!part)
-        return NULL;
-    part_name(part, "part", name);
-    if (move_aside(part, part->spool->fd, name) < 0)
-        (void)unlinkat(part->spool->fd, name,
-                       0); /* if even that fails it stays a .part: the next start removes it */
-    return part_close(part);
+    while (!fits(spool, size, 0)) {
+        Asides asides = {.before_ms = INT64_MAX};
+        if (each_file(spool, count_aside, &asides) < 0 || asides.count == 0 ||
+            !fits(spool, size, asides.size_bytes))
+            return false; /* not even without them */
+        log_warn("the disk is nearly full: .incoming/%s is removed before its time", asides.oldest);
+        if (unlinkat(spool->fd, asides.oldest, 0) < 0)
+            return false;
+    }
+    return true;
 }

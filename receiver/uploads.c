@@ -1,70 +1,30 @@
-#include "receiver/uploads.h"
+#include "receiver/uploads_internal.h"
 
 #include "common/log.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
-#include <sys/queue.h>
-
-/* Guarded by the table's lock, but for what part points to: that belongs to whoever has set busy. */
-typedef struct Upload {
-    TAILQ_ENTRY(Upload) link; /* in the order of use, the longest idle first */
-    char client[CLIENT_ID_SIZE];
-    char id[UPLOAD_ID_SIZE];
-    uint64_t generation; /* grows with each fencing */
-    unsigned users;      /* threads that hold a pointer to this */
-    Transfer *holder;    /* the transfer that may write, if its generation is still right */
-    bool busy;           /* somebody works on part, without the lock */
-    bool committing;     /* and it is a commit: not to be fenced */
-    bool begun;          /* and not complete; without a part it stands at offset 0 */
-    bool deleted;
-    Part *part;
-    uint64_t durable_offset;
-    bool has_length;
-    uint64_t length;
-    int64_t idle_since_ms;
-} Upload;
-
-typedef TAILQ_HEAD(UploadList, Upload) UploadList;
-
-struct Uploads {
-    UploadsConfig config;
-    Spool *spool;
-    Archive *archive;
-    pthread_mutex_t lock;
-    pthread_cond_t changed; /* some upload is no longer busy */
-    unsigned open;          /* transfers */
-    UploadList list;
-};
-
-struct Transfer {
-    Uploads *uploads;
-    Upload *upload;
-    uint64_t generation;
-    void *connection;
-    char *path;
-    bool has_length;
-    uint64_t length;
-    uint64_t received;
-    Stored *known; /* the upload is complete already: body is only hashed, by: */
-    Digest *digest;
-};
+#include <time.h>
 
 /* The table; all of this under the lock */
 
-static void lock(Uploads *uploads)
+void uploads_lock(Uploads *uploads)
 {
     (void)pthread_mutex_lock(
         &uploads->lock); /* can't fail: never destroyed while in use, never taken twice */
 }
 
-static void unlock(Uploads *uploads)
+void uploads_unlock(Uploads *uploads)
 {
     (void)pthread_mutex_unlock(&uploads->lock);
 }
 
-static Upload *find(Uploads *uploads, const char *client, const char *id)
+static void wait_for_change(Uploads *uploads)
+{
+    (void)pthread_cond_wait(&uploads->changed, &uploads->lock);
+}
+
+Upload *uploads_find(Uploads *uploads, const char *client, const char *id)
 {
     Upload *upload;
 
@@ -74,9 +34,9 @@ static Upload *find(Uploads *uploads, const char *client, const char *id)
     return NULL;
 }
 
-static Upload *find_or_add(Uploads *uploads, const char *client, const char *id)
+Upload *uploads_find_or_add(Uploads *uploads, const char *client, const char *id)
 {
-    Upload *upload = find(uploads, client, id);
+    Upload *upload = uploads_find(uploads, client, id);
 
     if (upload)
         return upload;
@@ -89,77 +49,277 @@ static Upload *find_or_add(Uploads *uploads, const char *client, const char *id)
     return upload;
 }
 
-/* One user less; nothing stays of an upload of which there is nothing to remember. */
-static void release(Uploads *uploads, Upload *upload)
-{
-    upload->users--;
-    upload->idle_since_ms = uploads->config.now_ms();
-    TAILQ_REMOVE(&uploads->list, upload, link);
-    if (upload->users > 0 || upload->begun || upload->deleted)
-        TAILQ_INSERT_TAIL(&uploads->list, upload, link);
-    else
-        free(upload);
-}
-
-static void done_with_part(Uploads *uploads, Upload *upload)
-{
-    upload->busy = upload->committing = false;
-    (void)pthread_cond_broadcast(&uploads->changed);
-}
-
 static bool is_idle(const Upload *upload)
 {
     return upload->users == 0 && !upload->busy;
 }
 
-/* Takes an idle upload out of the table; its part is the caller's to remove, after unlock(). */
-static Part *evict(Uploads *uploads, Upload *upload)
+/* So many idle parts stay open, for a fast resumption. */
+static void shut_oldest(Uploads *uploads)
 {
-    Part *part = upload->part;
-
-    TAILQ_REMOVE(&uploads->list, upload, link);
-    free(upload);
-    return part;
-}
-
-/* Whether one more upload of the client fits; if an idle one had to make place, *ret_evicted is its part. */
-static bool make_room(Uploads *uploads, const char *client, Part **ret_evicted)
-{
-    Upload *upload, *oldest_idle = NULL;
+    Upload *upload, *oldest = NULL;
     unsigned count = 0;
 
     TAILQ_FOREACH(upload, &uploads->list, link)
     {
-        if (strcmp(upload->client, client) != 0)
+        if (!is_idle(upload) || !upload->part || !part_is_open(upload->part))
             continue;
         count++;
-        if (!oldest_idle && is_idle(upload))
-            oldest_idle = upload;
+        if (!oldest)
+            oldest = upload;
     }
-    if (count < uploads->config.per_client_max)
-        return true;
-    if (!oldest_idle)
-        return false;
-    *ret_evicted = evict(uploads, oldest_idle);
-    return true;
+    if (count > uploads->config.open_max)
+        part_shut(oldest->part); /* it is synced, as all idle ones */
 }
 
-/* Takes the upload away from whoever has it, and waits until its part is left alone. The caller is one of its
- * users. Returns the new generation, or 0 if somebody newer came meanwhile. */
-static uint64_t fence(Uploads *uploads, Upload *upload)
+void uploads_release(Uploads *uploads, Upload *upload)
+{
+    upload->users--;
+    upload->idle_since_ms = uploads->config.now_ms();
+    TAILQ_REMOVE(&uploads->list, upload, link);
+    if (upload->users > 0 || upload->part)
+        TAILQ_INSERT_TAIL(&uploads->list, upload, link);
+    else
+        free(upload);
+    shut_oldest(uploads);
+}
+
+void uploads_set_busy(Upload *upload)
+{
+    upload->busy = true;
+    upload->hurry = false; /* whoever was in a hurry has it now, or has given up */
+}
+
+void uploads_seize(Uploads *uploads, Upload *upload)
+{
+    while (upload->busy)
+        wait_for_change(uploads);
+    uploads_set_busy(upload);
+}
+
+/* What the table says of the part. */
+static void note_part(Upload *upload)
+{
+    const PartRecord *record = upload->part ? part_record(upload->part) : NULL;
+
+    upload->begun = record && !upload->deleted;
+    upload->size_bytes = record ? part_offset(upload->part) : 0;
+    upload->has_length = record && record->has_length;
+    upload->length = record ? record->length : 0;
+    if (record && record->attempt > upload->attempt)
+        upload->attempt = record->attempt;
+}
+
+void uploads_let_go(Uploads *uploads, Upload *upload)
+{
+    note_part(upload);
+    while (upload->part && upload->deleted && !upload->holder && !part_record(upload->part)->deleted) {
+        uint64_t attempt = upload->attempt;
+        uploads_unlock(uploads);
+        part_bury(upload->part, attempt);
+        uploads_lock(uploads);
+        note_part(upload);
+    }
+    upload->busy = upload->committing = false;
+    (void)pthread_cond_broadcast(&uploads->changed);
+}
+
+uint64_t uploads_fence(Uploads *uploads, Upload *upload, bool drop)
 {
     while (upload->committing)
-        (void)pthread_cond_wait(&uploads->changed, &uploads->lock);
+        wait_for_change(uploads);
     uint64_t mine = ++upload->generation;
     if (upload->holder)
         uploads->config.cut(upload->holder->connection);
     upload->holder = NULL;
+    upload->hurry |= drop;
     while (upload->busy && upload->generation == mine)
-        (void)pthread_cond_wait(&uploads->changed, &uploads->lock);
+        wait_for_change(uploads);
     return upload->generation == mine ? mine : 0;
 }
 
+/* Room for a client's uploads */
+
+/* What an upload takes, or will. */
+static uint64_t claim_bytes(const Upload *upload)
+{
+    return upload->holder && upload->has_length && upload->length > upload->size_bytes ? upload->length
+                                                                                       : upload->size_bytes;
+}
+
+typedef struct Usage {
+    unsigned count, idle_count;
+    uint64_t bytes, idle_bytes;
+    Upload *oldest_idle; /* a mere memory of a deletion before one with bytes */
+} Usage;
+
+static Usage usage_of(const Uploads *uploads, const char *client, const Upload *but)
+{
+    Usage usage = {0};
+    Upload *upload;
+
+    TAILQ_FOREACH(upload, &uploads->list, link)
+    {
+        if (upload == but || strcmp(upload->client, client) != 0)
+            continue;
+        usage.count++;
+        usage.bytes += claim_bytes(upload);
+        if (!is_idle(upload))
+            continue;
+        usage.idle_count++;
+        usage.idle_bytes += claim_bytes(upload);
+        if (!usage.oldest_idle || (upload->deleted && !usage.oldest_idle->deleted))
+            usage.oldest_idle = upload;
+    }
+    return usage;
+}
+
+bool uploads_make_room(Uploads *uploads, const char *client, const Upload *but, uint64_t size,
+                       UploadList *evicted)
+{
+    uint64_t bytes_max = uploads->config.client_bytes_max ? uploads->config.client_bytes_max : UINT64_MAX;
+    unsigned count_max = uploads->config.per_client_max;
+    Usage usage = usage_of(uploads, client, but);
+
+    if (usage.count - usage.idle_count >= count_max || size > bytes_max ||
+        usage.bytes - usage.idle_bytes > bytes_max - size)
+        return false; /* not even without the idle ones */
+    while (usage.count >= count_max || usage.bytes > bytes_max - size) {
+        TAILQ_REMOVE(&uploads->list, usage.oldest_idle, link);
+        TAILQ_INSERT_TAIL(evicted, usage.oldest_idle, link);
+        usage = usage_of(uploads, client, but);
+    }
+    return true;
+}
+
+bool uploads_is_over_quota(const Uploads *uploads, const char *client)
+{
+    return uploads->config.client_bytes_max &&
+           usage_of(uploads, client, NULL).bytes > uploads->config.client_bytes_max;
+}
+
+void uploads_remove_all(UploadList *evicted, const char *why)
+{
+    Upload *upload;
+
+    while ((upload = TAILQ_FIRST(evicted)) != NULL) {
+        TAILQ_REMOVE(evicted, upload, link);
+        if (!upload->deleted)
+            log_at(LOG_LEVEL_INFO, upload->client, upload->id, "incomplete, and removed: %s", why);
+        (void)part_remove(upload->part);
+        free(upload);
+    }
+}
+
+/* Parts; without the lock, busy */
+
+typedef struct Wanted {
+    Uploads *uploads;
+    const Upload *upload;
+} Wanted;
+
+static bool is_still_wanted(void *userdata)
+{
+    const Wanted *wanted = userdata;
+
+    uploads_lock(wanted->uploads);
+    bool still = !wanted->upload->hurry && !wanted->upload->deleted && !wanted->uploads->stopping;
+    uploads_unlock(wanted->uploads);
+    return still;
+}
+
+static int spoil(Upload *upload, const char *what, int r)
+{
+    log_at(LOG_LEVEL_ERROR, upload->client, upload->id, "%s; the part is set aside: %s", what, strerror(-r));
+    part_set_aside(upload->part);
+    return UPLOADS_E_SPOILED;
+}
+
+int uploads_spool_error(int r)
+{
+    return r == SPOOL_E_FULL ? UPLOADS_E_FULL : r > 0 ? UPLOADS_E_AGAIN : r;
+}
+
+int uploads_open_part(Uploads *uploads, Upload *upload)
+{
+    Wanted wanted = {.uploads = uploads, .upload = upload};
+    bool was_open = part_is_open(upload->part);
+    int r = part_open(upload->part, is_still_wanted, &wanted);
+
+    if (r < 0)
+        return spoil(upload, "what an earlier connection left can't be read", r);
+    if (r == 0 && !was_open)
+        log_at(LOG_LEVEL_DEBUG, upload->client, upload->id, "taken up again");
+    return uploads_spool_error(r);
+}
+
+int uploads_sync_part(Upload *upload)
+{
+    int r = part_sync(upload->part);
+
+    if (r < 0)
+        return spoil(upload, "the part can't be made durable", r);
+    if (r > 0)
+        part_shut(upload->part); /* the next one to open it sees how far it is durable */
+    return uploads_spool_error(r);
+}
+
 /* Life */
+
+static void insert_by_age(Uploads *uploads, Upload *upload)
+{
+    Upload *later;
+
+    TAILQ_FOREACH(later, &uploads->list, link)
+    if (later->idle_since_ms > upload->idle_since_ms) {
+        TAILQ_INSERT_BEFORE(later, upload, link);
+        return;
+    }
+    TAILQ_INSERT_TAIL(&uploads->list, upload, link);
+}
+
+/* A commit may have been finished after the part had been moved away. */
+static bool is_complete(Uploads *uploads, const PartRecord *record)
+{
+    Stored *stored CLEANUP(free_ptr) = malloc(sizeof(*stored));
+
+    return stored && archive_find(uploads->archive, record->client, record->id, stored) == 0;
+}
+
+static void take_part(Part *part, int64_t age_ms, void *userdata)
+{
+    Uploads *uploads = userdata;
+    const PartRecord *record = part_record(part);
+
+    if (part_offset(part) == 0 && is_complete(uploads, record)) {
+        (void)part_remove(part);
+        return;
+    }
+    Upload *upload = uploads_find_or_add(uploads, record->client, record->id);
+    if (!upload || (upload->part && part_is_newer(upload->part, part))) {
+        (void)(upload ? part_remove(part)
+                      : part_free(part)); /* out of memory: the next start finds it again */
+        return;
+    }
+    (void)part_remove(upload->part);
+    TAILQ_REMOVE(&uploads->list, upload, link);
+    upload->part = part;
+    upload->deleted = record->deleted;
+    upload->idle_since_ms = uploads->config.now_ms() - age_ms;
+    note_part(upload);
+    insert_by_age(uploads, upload);
+}
+
+static void init_lock(Uploads *uploads)
+{
+    pthread_condattr_t monotonic;
+
+    (void)pthread_mutex_init(&uploads->lock, NULL); /* these can't fail on Linux */
+    (void)pthread_condattr_init(&monotonic);
+    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&uploads->changed, &monotonic);
+    (void)pthread_condattr_destroy(&monotonic);
+}
 
 int uploads_new(const UploadsConfig *config, Spool *spool, Archive *archive, Uploads **ret_uploads)
 {
@@ -170,9 +330,13 @@ int uploads_new(const UploadsConfig *config, Spool *spool, Archive *archive, Upl
     uploads->config = *config;
     uploads->spool = spool;
     uploads->archive = archive;
-    (void)pthread_mutex_init(&uploads->lock, NULL); /* can't fail on Linux, nor can the next */
-    (void)pthread_cond_init(&uploads->changed, NULL);
+    init_lock(uploads);
     TAILQ_INIT(&uploads->list);
+    int r = spool_scan(spool, take_part, uploads);
+    if (r < 0) {
+        (void)uploads_free(uploads);
+        return r;
+    }
     *ret_uploads = uploads;
     return 0;
 }
@@ -183,393 +347,178 @@ Uploads *uploads_free(Uploads *uploads)
 
     if (!uploads)
         return NULL;
-    while ((upload = TAILQ_FIRST(&uploads->list)) != NULL)
-        (void)part_close(evict(uploads, upload));
+    while ((upload = TAILQ_FIRST(&uploads->list)) != NULL) {
+        TAILQ_REMOVE(&uploads->list, upload, link);
+        (void)part_free(upload->part);
+        free(upload);
+    }
     (void)pthread_cond_destroy(&uploads->changed);
     (void)pthread_mutex_destroy(&uploads->lock);
     free(uploads);
     return NULL;
 }
 
-/* Transfers */
-
-static Transfer *transfer_free(Transfer *transfer)
+static bool is_at_work(const Uploads *uploads)
 {
-    if (!transfer)
-        return NULL;
-    (void)digest_free(transfer->digest);
-    free(transfer->known);
-    free(transfer->path);
-    free(transfer);
-    return NULL;
+    const Upload *upload;
+
+    TAILQ_FOREACH(upload, &uploads->list, link)
+    if (upload->busy)
+        return true;
+    return uploads->open > 0;
 }
 
-/* Under the lock. Finds a place for the transfer and fences the older one. */
-static int enter(Uploads *uploads, const TransferStart *start, Transfer *transfer, Part **ret_evicted)
+bool uploads_stop(Uploads *uploads, int64_t timeout_ms)
 {
-    Upload *upload = find(uploads, start->client, start->id);
+    struct timespec until;
+    Upload *upload;
+    int r = 0;
 
-    if (uploads->open >= uploads->config.open_max && !(upload && upload->holder))
-        return UPLOADS_E_BUSY;
-    if (!upload && !make_room(uploads, start->client, ret_evicted))
-        return UPLOADS_E_CLIENT_BUSY;
-    upload = find_or_add(uploads, start->client, start->id);
-    if (!upload)
-        return -ENOMEM;
-    upload->users++;
-    uint64_t mine = fence(uploads, upload);
-    if (mine == 0) {
-        release(uploads, upload);
-        return UPLOADS_E_FENCED;
-    }
-    transfer->upload = upload;
-    transfer->generation = mine;
-    upload->holder = transfer;
-    upload->busy = true;
-    upload->begun = true; /* as far as we know; prepare() looks */
-    upload->deleted = false;
-    upload->durable_offset = 0;
-    upload->has_length = start->has_length;
-    upload->length = start->length;
-    uploads->open++;
-    return 0;
-}
-
-/* The holder's, without the lock. Looks whether the upload is complete, and makes a new part if it isn't. */
-static int prepare(Uploads *uploads, const TransferStart *start, Transfer *transfer, Part **ret_part)
-{
-    Stored *known CLEANUP(free_ptr) = malloc(sizeof(*known));
-
-    if (!known)
-        return -ENOMEM;
-    int r = archive_find(uploads->archive, start->client, start->id, known);
-    if (r < 0)
-        return r;
-    if (r == 0) {
-        transfer->known = TAKE_PTR(known);
-        return digest_new(&transfer->digest);
-    }
-    r = spool_create(uploads->spool, start->client, start->id, start->has_length ? start->length : 0,
-                     ret_part);
-    return r == SPOOL_E_FULL ? UPLOADS_E_FULL : r;
-}
-
-int transfer_begin(Uploads *uploads, const TransferStart *start, Transfer **ret_transfer)
-{
-    Transfer *transfer = calloc(1, sizeof(*transfer));
-    Part *evicted = NULL, *old = NULL, *part = NULL;
-
-    if (!transfer)
-        return -ENOMEM;
-    *transfer = (Transfer){.uploads = uploads,
-                           .connection = start->connection,
-                           .has_length = start->has_length,
-                           .length = start->length,
-                           .path = strdup(start->path)};
-    if (!transfer->path) {
-        (void)transfer_free(transfer);
-        return -ENOMEM;
-    }
-    lock(uploads);
-    int r = enter(uploads, start, transfer, &evicted);
-    if (r == 0)
-        old = TAKE_PTR(transfer->upload->part);
-    unlock(uploads);
-    (void)part_remove(evicted);
-    if (r != 0) {
-        (void)transfer_free(transfer);
-        return r;
-    }
-    (void)part_remove(old);
-    r = prepare(uploads, start, transfer, &part);
-    lock(uploads);
-    transfer->upload->part = part;
-    transfer->upload->begun = part != NULL;
-    done_with_part(uploads, transfer->upload);
-    unlock(uploads);
-    if (r != 0) {
-        (void)transfer_end(transfer);
-        return r;
-    }
-    *ret_transfer = transfer;
-    return 0;
-}
-
-/* Whether the transfer still has its upload. If so its part is the caller's alone, until let_go(). */
-static bool grasp(Transfer *transfer, bool for_commit, Part **ret_part)
-{
-    Uploads *uploads = transfer->uploads;
-    Upload *upload = transfer->upload;
-
-    lock(uploads);
-    bool mine = upload->generation == transfer->generation;
-    if (mine) {
-        upload->busy = true;
-        upload->committing = for_commit;
-        *ret_part = upload->part;
-    }
-    unlock(uploads);
-    return mine;
-}
-
-/* part: what is left of it, NULL for nothing. */
-static void let_go(Transfer *transfer, Part *part)
-{
-    lock(transfer->uploads);
-    transfer->upload->part = part;
-    done_with_part(transfer->uploads, transfer->upload);
-    unlock(transfer->uploads);
-}
-
-static int write_part(Transfer *transfer, const void *data, size_t size)
-{
-    const Upload *upload = transfer->upload;
-    Part *part = NULL;
-
-    if (!grasp(transfer, false, &part))
-        return UPLOADS_E_FENCED;
-    int r = part ? part_append(part, data, size) : -EIO;
-    if (r < 0) {
-        log_at(LOG_LEVEL_ERROR, upload->client, upload->id, "writing the part failed; it is set aside: %s",
-               strerror(-r));
-        part = part_set_aside(part);
-    }
-    let_go(transfer, part);
-    return r < 0 ? UPLOADS_E_SPOILED : r == SPOOL_E_FULL ? UPLOADS_E_FULL : 0;
-}
-
-int transfer_write(Transfer *transfer, const void *data, size_t size)
-{
-    if (transfer->has_length && size > transfer->length - transfer->received)
-        return UPLOADS_E_LENGTH; /* and not a byte of the surplus is stored */
-    int r = transfer->known ? digest_update(transfer->digest, data, size) : write_part(transfer, data, size);
-
-    if (r == 0)
-        transfer->received += size;
-    return r < 0 ? UPLOADS_E_SPOILED : r;
-}
-
-uint64_t transfer_received(const Transfer *transfer)
-{
-    return transfer->received;
-}
-
-static bool claims_hold(const TransferClaims *claims, const uint8_t sha256[static SHA256_SIZE])
-{
-    for (size_t i = 0; i < claims->count; i++)
-        if (memcmp(claims->sha256[i], sha256, SHA256_SIZE) != 0)
-            return false;
-    return true;
-}
-
-/* The same file again gets the same answer. */
-static int finish_repeat(Transfer *transfer, const TransferClaims *claims, Stored *ret_stored)
-{
-    uint8_t sha256[SHA256_SIZE];
-
-    if (digest_final(transfer->digest, sha256) < 0)
-        return -EIO;
-    if (!claims_hold(claims, sha256))
-        return UPLOADS_E_DIGEST;
-    if (memcmp(sha256, transfer->known->receipt.sha256, SHA256_SIZE) != 0)
-        return UPLOADS_E_CONFLICT;
-    *ret_stored = *transfer->known;
-    return 0;
-}
-
-/* The part is set to NULL unless it is worth keeping. */
-static int commit(Transfer *transfer, const TransferClaims *claims, Part **part, Stored *ret_stored)
-{
-    const Upload *upload = transfer->upload;
-    uint8_t sha256[SHA256_SIZE];
-    int r = part_digest(*part, sha256);
-
-    if (r == 0 && !claims_hold(claims, sha256)) {
-        *part = part_set_aside(*part);
-        return UPLOADS_E_DIGEST;
-    }
-    if (r == 0)
-        r = archive_commit(transfer->uploads->archive, *part, upload->client, upload->id, transfer->path,
-                           sha256, ret_stored);
-    if (r == 0) {
-        *part = part_close(*part);
-        return 0;
-    }
-    if (r == ARCHIVE_E_FULL)
-        return UPLOADS_E_FULL;
-    *part = part_set_aside(*part);
-    if (r < 0)
-        log_at(LOG_LEVEL_ERROR, upload->client, upload->id, "can't be stored: %s; the part is set aside",
-               strerror(-r));
-    return UPLOADS_E_SPOILED;
-}
-
-int transfer_finish(Transfer *transfer, const TransferClaims *claims, Stored *ret_stored)
-{
-    Part *part = NULL;
-
-    if (transfer->has_length && transfer->received != transfer->length)
-        return UPLOADS_E_LENGTH;
-    if (transfer->known)
-        return finish_repeat(transfer, claims, ret_stored);
-    if (!grasp(transfer, true, &part))
-        return UPLOADS_E_FENCED;
-    int r = part ? commit(transfer, claims, &part, ret_stored) : UPLOADS_E_SPOILED;
-    lock(transfer->uploads);
-    transfer->upload->part = part;
-    transfer->upload->begun = r != 0;
-    if (r == 0 && transfer->upload->holder == transfer)
-        transfer->upload->holder = NULL; /* its answer is on the way: a newer transfer need not cut it */
-    done_with_part(transfer->uploads, transfer->upload);
-    unlock(transfer->uploads);
-    return r;
-}
-
-/* What is left of a part that nobody sends to any more: durable, or nothing. */
-static Part *settle(Part *part)
-{
-    if (!part)
-        return NULL;
-    if (part_offset(part) == 0)
-        return part_remove(part);
-    return part_sync(part) < 0 ? part_set_aside(part) : part;
-}
-
-Transfer *transfer_end(Transfer *transfer)
-{
-    if (!transfer)
-        return NULL;
-    Uploads *uploads = transfer->uploads;
-    Upload *upload = transfer->upload;
-    Part *part = NULL, *cancelled = NULL;
-    bool mine = grasp(transfer, false, &part);
-
-    if (mine)
-        part = settle(part);
-    lock(uploads);
-    if (mine) {
-        upload->part = part;
-        upload->durable_offset = part ? part_offset(part) : 0;
-        done_with_part(uploads, upload);
-    }
-    if (upload->holder == transfer)
-        upload->holder = NULL;
-    if (upload->deleted && !upload->busy && !upload->holder)
-        cancelled = TAKE_PTR(upload->part);
-    uploads->open--;
-    release(uploads, upload);
-    unlock(uploads);
-    (void)part_remove(cancelled);
-    return transfer_free(transfer);
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += (time_t)((timeout_ms + 999) / 1000);
+    uploads_lock(uploads);
+    uploads->stopping = true;
+    TAILQ_FOREACH(upload, &uploads->list, link)
+    if (upload->holder && !upload->committing)
+        uploads->config.cut(upload->holder->connection);
+    while (r == 0 && is_at_work(uploads))
+        r = pthread_cond_timedwait(&uploads->changed, &uploads->lock, &until);
+    bool ended = !is_at_work(uploads);
+    uploads_unlock(uploads);
+    return ended;
 }
 
 /* Others who ask and interfere */
 
+/* The offset of an incomplete upload, after making durable what is there. Under the lock; the caller is a
+ * user. */
+static int status_of_part(Uploads *uploads, Upload *upload, UploadStatusNow *status)
+{
+    int r = 0;
+
+    uploads_seize(uploads, upload);
+    if (upload->part && !upload->deleted) {
+        uploads_unlock(uploads);
+        r = uploads_open_part(uploads, upload);
+        if (r == 0)
+            r = uploads_sync_part(upload);
+        if (r == UPLOADS_E_SPOILED)
+            r = 0; /* it stands at 0 now */
+        uploads_lock(uploads);
+    }
+    uploads_let_go(uploads, upload);
+    if (r == 0 && !upload->part)
+        r = UPLOADS_E_ABSENT;
+    if (upload->deleted)
+        r = UPLOADS_E_DELETED;
+    *status = (UploadStatusNow){
+        .offset = upload->size_bytes, .has_length = upload->has_length, .length = upload->length};
+    return r;
+}
+
 int uploads_status(Uploads *uploads, const char *client, const char *id, UploadStatusNow *ret_status)
 {
+    Stored *stored CLEANUP(free_ptr) = malloc(sizeof(*stored));
     UploadStatusNow status = {0};
-    bool incomplete = false;
+    int r = UPLOADS_E_ABSENT;
 
-    lock(uploads);
-    Upload *upload = find(uploads, client, id);
+    if (!stored)
+        return -ENOMEM;
+    uploads_lock(uploads);
+    Upload *upload = uploads_find(uploads, client, id);
     if (upload) {
         upload->users++;
-        while (upload->committing)
-            (void)pthread_cond_wait(&uploads->changed, &uploads->lock);
-        incomplete = upload->begun && !upload->deleted;
-        status.deleted = upload->deleted;
-        status.offset = upload->durable_offset;
-        status.has_length = upload->has_length;
-        status.length = upload->length;
-        release(uploads, upload);
+        r = status_of_part(uploads, upload, &status);
+        uploads_release(uploads, upload);
     }
-    unlock(uploads);
-    Stored *stored CLEANUP(free_ptr) = malloc(sizeof(*stored));
-    int r = stored ? archive_find(uploads->archive, client, id, stored) : -ENOMEM;
-    if (r < 0)
-        return r;
-    if (r == 0) {
+    uploads_unlock(uploads);
+    int found = archive_find(uploads->archive, client, id, stored);
+    if (found < 0)
+        return found;
+    if (found == 0) {
         status = (UploadStatusNow){.complete = true, .offset = stored->receipt.size_bytes};
         memcpy(status.sha256, stored->receipt.sha256, SHA256_SIZE);
-    } else if (!incomplete && !status.deleted) {
-        return UPLOADS_E_ABSENT;
+        r = 0;
     }
-    *ret_status = status;
+    if (r == 0)
+        *ret_status = status;
+    return r;
+}
+
+/* Under the lock; the caller is a user. */
+static int delete_part(Uploads *uploads, Upload *upload, uint64_t attempt)
+{
+    if (attempt > 0 && attempt < upload->attempt)
+        return UPLOADS_E_FENCED;
+    if (uploads_fence(uploads, upload, true) == 0)
+        return UPLOADS_E_FENCED;
+    if (upload->deleted)
+        return UPLOADS_E_DELETED;
+    if (!upload->part)
+        return UPLOADS_E_ABSENT;
+    if (attempt > upload->attempt)
+        upload->attempt = attempt;
+    uploads_set_busy(upload);
+    upload->deleted = true;
+    uploads_let_go(uploads, upload);
     return 0;
 }
 
-/* 0 if it is not complete. */
-static int check_incomplete(Uploads *uploads, const char *client, const char *id)
+int uploads_delete(Uploads *uploads, const char *client, const char *id, uint64_t attempt)
 {
     Stored *stored CLEANUP(free_ptr) = malloc(sizeof(*stored));
-    int r = stored ? archive_find(uploads->archive, client, id, stored) : -ENOMEM;
+    int r = UPLOADS_E_ABSENT;
 
-    return r == 0 ? UPLOADS_E_COMPLETE : r == ARCHIVE_E_ABSENT ? 0 : r;
-}
-
-int uploads_delete(Uploads *uploads, const char *client, const char *id)
-{
-    Part *part = NULL;
-    int r = UPLOADS_E_FENCED;
-
-    lock(uploads);
-    Upload *upload = find(uploads, client, id);
+    if (!stored)
+        return -ENOMEM;
+    uploads_lock(uploads);
+    Upload *upload = uploads_find(uploads, client, id);
     if (upload) {
         upload->users++;
-        if (fence(uploads, upload) > 0) {
-            part = TAKE_PTR(upload->part);
-            r = upload->begun ? 0 : UPLOADS_E_ABSENT;
-            upload->deleted = upload->begun;
-            upload->begun = false;
-        }
-        release(uploads, upload);
-    } else {
-        r = UPLOADS_E_ABSENT;
+        r = delete_part(uploads, upload, attempt);
+        uploads_release(uploads, upload);
     }
-    unlock(uploads);
-    (void)part_remove(part);
+    uploads_unlock(uploads);
     if (r != UPLOADS_E_ABSENT)
         return r;
-    r = check_incomplete(uploads, client, id);
-    return r == 0 ? UPLOADS_E_ABSENT : r;
+    int found = archive_find(uploads->archive, client, id, stored);
+    return found < 0 ? found : found == 0 ? UPLOADS_E_COMPLETE : UPLOADS_E_ABSENT;
 }
 
 bool uploads_cancel(Uploads *uploads, const char *client, const char *id)
 {
-    Part *part = NULL;
-    bool found = false;
-
-    lock(uploads);
-    Upload *upload = find(uploads, client, id);
-    if (upload && !upload->committing && upload->begun) {
-        found = true;
+    uploads_lock(uploads);
+    Upload *upload = uploads_find(uploads, client, id);
+    bool found = upload && !upload->committing && upload->begun && !upload->deleted;
+    if (found) {
+        upload->users++;
         upload->generation++;
         upload->deleted = true;
         if (upload->holder)
             uploads->config.cut(upload->holder->connection);
-        else if (!upload->busy)
-            part = TAKE_PTR(upload->part);
+        if (!upload->busy && !upload->holder) {
+            uploads_set_busy(upload);
+            uploads_let_go(uploads, upload);
+        }
+        uploads_release(uploads, upload);
     }
-    unlock(uploads);
-    (void)part_remove(part);
+    uploads_unlock(uploads);
     return found;
 }
 
 void uploads_expire(Uploads *uploads, int64_t before_monotonic_ms)
 {
-    bool found;
+    UploadList old = TAILQ_HEAD_INITIALIZER(old);
+    Upload *upload, *next;
 
-    do { /* one at a time: removing a large file takes long, and not under the lock */
-        Part *part = NULL;
-        Upload *upload;
-        lock(uploads);
-        TAILQ_FOREACH(upload, &uploads->list, link)
-        if (is_idle(upload) && upload->idle_since_ms < before_monotonic_ms)
-            break;
-        found = upload != NULL;
-        if (found)
-            part = evict(uploads, upload);
-        unlock(uploads);
-        (void)part_remove(part);
-    } while (found);
+    uploads_lock(uploads);
+    for (upload = TAILQ_FIRST(&uploads->list); upload; upload = next) {
+        next = TAILQ_NEXT(upload, link);
+        if (!is_idle(upload) || upload->idle_since_ms >= before_monotonic_ms)
+            continue;
+        TAILQ_REMOVE(&uploads->list, upload, link);
+        TAILQ_INSERT_TAIL(&old, upload, link);
+    }
+    uploads_unlock(uploads);
+    uploads_remove_all(&old, "nobody went on with it for too long");
 }

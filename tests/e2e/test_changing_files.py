@@ -60,6 +60,13 @@ def test_append_is_fine_and_the_size_at_open_is_sent(house, begun):
     assert house.stored("restaurant_1", request_id).read_bytes() == data
 
 
+def test_overwriting_by_something_longer_fails_as_changed(house, begun):
+    """A prefix of the old and the rest of the new would be no file at all, though it only got longer."""
+    path, _, request_id = begun
+    path.write_bytes(b"B" * (SIZE + 100_000))
+    assert_file_changed(house, request_id)
+
+
 @pytest.mark.parametrize("how", ["deleted", "replaced"])
 def test_file_that_is_deleted_or_replaced_is_sent_as_it_was(house, begun, how):
     path, data, request_id = begun

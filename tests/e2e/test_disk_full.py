@@ -20,7 +20,7 @@ def house(house):
     if mounted.returncode != 0:
         pytest.skip("needs the right to mount a tmpfs")
     try:
-        yield house.start()
+        yield house.start(receiver={"limits": {"free_space_floor": "512K"}})
     finally:
         if house.receiver:
             house.receiver.stop()

@@ -52,6 +52,7 @@ class House:
         self.agents = {}
         self.devices_port = self.people_port = self.receiver_port = self.coordinator_port = 0
         self.daemons = []
+        self.launch = {}  # role: (words before its program, additions to its environment)
         self._closers = []
 
     # starting
@@ -70,8 +71,8 @@ class House:
     def start_broker(self, extra=""):
         def make():
             self.devices_port, self.people_port = free_port(), free_port()
-            return Daemon("broker", ["/usr/sbin/mosquitto", "-c", self._broker_config(extra)], self.folder,
-                          ready="mosquitto version .* running")
+            return self._daemon("broker", ["/usr/sbin/mosquitto", "-c", self._broker_config(extra)],
+                                "mosquitto version .* running")
         self.broker = self._start(make)
         return self.broker
 
@@ -79,7 +80,7 @@ class House:
         def make():
             self.receiver_port = free_port()
             path = write_config(self.folder / "receiver.conf", merge(self.receiver_config(), config))
-            return Daemon("receiver", [BIN / "beckon-receiver", "--config", path], self.folder, ready=r"\bready\b")
+            return self._daemon("receiver", [BIN / "beckon-receiver", "--config", path], r"\bready\b")
         self.receiver = self._start(make)
         return self.receiver
 
@@ -87,7 +88,7 @@ class House:
         def make():
             self.coordinator_port = free_port()
             path = write_config(self.folder / "coordinator.conf", merge(self.coordinator_config(), config))
-            return Daemon("coordinator", [BIN / "beckon-coordinator", "--config", path], self.folder, ready=r"\bready\b")
+            return self._daemon("coordinator", [BIN / "beckon-coordinator", "--config", path], r"\bready\b")
         self.coordinator = self._start(make)
         return self.coordinator
 
@@ -99,6 +100,10 @@ class House:
         if wait and self.coordinator:
             self.wait_online(name)
         return agent
+
+    def _daemon(self, role, argv, ready):
+        prefix, env = self.launch.get(role, ([], {}))
+        return Daemon(role, [*prefix, *argv], self.folder, ready, env)
 
     def _start(self, make):
         """Another process may have taken a port between choosing and binding: choose again."""
@@ -268,8 +273,8 @@ class House:
         return files[0] if files else None
 
     def parts(self, upload):
-        """The files of an upload that has begun and is not complete."""
-        return [path for path in (self.store / ".incoming").rglob("*") if path.is_file() and upload in str(path)]
+        """The files of an upload that has begun and is not complete; not what is remembered of a deleted one."""
+        return [path for path in (self.store / ".incoming").glob("*.part") if upload in path.name]
 
     def wait_bytes(self, upload):
         """Until the receiver has written some of it."""
@@ -315,8 +320,9 @@ class Agent(Daemon):
         self.files.mkdir(parents=True, exist_ok=True)
         sections = merge(house.agent_config(name, self.files, self.state), config)
         self.config_path = write_config(self.home / "agent.conf", sections)
-        super().__init__(f"agent-{name}", [BIN / "beckon-agent", "--config", self.config_path], house.folder,
-                         ready="connected to the broker")
+        prefix, env = house.launch.get("agent", ([], {}))
+        super().__init__(f"agent-{name}", [*prefix, BIN / "beckon-agent", "--config", self.config_path], house.folder,
+                         ready="connected to the broker", env=env)
 
     def file(self, name, data):
         """Puts a file into the allowed folder; returns its path."""

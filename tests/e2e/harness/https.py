@@ -35,7 +35,7 @@ class Answer:
         return json.loads(self.body)
 
     def __repr__(self):
-        return f"<{self.status} {dict(self.headers)} {self.body[:300]!r}>"
+        return f"<{self.status} {dict(self.headers)} {self.body[:200]!r}>"
 
 
 class HttpsClient:
@@ -68,24 +68,24 @@ class HttpsClient:
         finally:
             connection.close()
 
-    def begin_put(self, path, headers=None):
-        """The headers of a chunked PUT; the caller sends chunks and the end with the functions below."""
+    def begin_put(self, path, headers=None, method="PUT"):
+        """The headers of a chunked PUT (or PATCH); the caller sends chunks and the end with the functions below."""
         stream = self.connect()
         fields = {"Host": f"127.0.0.1:{self.port}", "Transfer-Encoding": "chunked", **(headers or {})}
-        head = f"PUT {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items()) + "\r\n"
+        head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items()) + "\r\n"
         stream.sendall(head.encode())
         return stream
 
-    def put_chunked(self, path, data, headers=None, trailers=None):
+    def put_chunked(self, path, data, headers=None, trailers=None, method="PUT"):
         fields = dict(headers or {})
         if trailers:
             fields["Trailer"] = ", ".join(trailers)
-        with self.begin_put(path, fields) as stream:
+        with self.begin_put(path, fields, method) as stream:
             for offset in range(0, len(data), 16384):
                 send_chunk(stream, data[offset:offset + 16384])
             end = "0\r\n" + "".join(f"{name}: {value}\r\n" for name, value in (trailers or {}).items()) + "\r\n"
             stream.sendall(end.encode())
-            return read_answer(stream, "PUT")
+            return read_answer(stream, method)
 
 
 def send_chunk(stream, data):

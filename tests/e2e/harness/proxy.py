@@ -12,6 +12,7 @@ class Proxy:
     def __init__(self, target_port):
         self.target = ("127.0.0.1", target_port)
         self.dark = False
+        self.carried = 0  # bytes from clients to the server, over all connections
         self._connections = []
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -58,12 +59,20 @@ class Proxy:
             except OSError:
                 return
             with self._lock:
-                self._connections.append(Connection(client, self.target, self.dark))
+                self._connections.append(self.make_connection(client))
+
+    def make_connection(self, client):
+        return Connection(client, self.target, self.dark, self._count)
+
+    def _count(self, size):
+        with self._lock:
+            self.carried += size
 
 
 class Connection:
-    def __init__(self, client, target, dark):
+    def __init__(self, client, target, dark, count):
         self.dark = dark
+        self._count = count
         self.mute = False
         self.client = client
         self.server = None
@@ -88,7 +97,7 @@ class Connection:
                 if silent:
                     return  # the other side must not hear that this one has gone
                 if data:
-                    sink.sendall(data)
+                    self.pass_on(data, source, sink)
                 else:
                     sink.shutdown(socket.SHUT_WR)
                     return
@@ -96,6 +105,11 @@ class Connection:
                 if not self.dark:
                     self.reset()
                 return
+
+    def pass_on(self, data, source, sink):
+        if source is self.client:
+            self._count(len(data))
+        sink.sendall(data)
 
     def reset(self):
         for end in (self.client, self.server):

@@ -28,6 +28,9 @@ static void job_survives_the_disk(void **state)
     job->has_size = true;
     job->size_bytes = 5368709120;
     job->attempt = 7;
+    job->restarted = true;
+    job->has_snapshot = true;
+    job->snapshot = (Snapshot){.inode = 2, .size_bytes = 3, .modified = {4, 5}};
     job->reported = true;
     (void)problem_set(&job->problem, ERROR_ABORTED, "FILE_CHANGED", "It changed.");
     Job *parsed = again(job);
@@ -38,6 +41,8 @@ static void job_survives_the_disk(void **state)
     assert_int_equal(parsed->state, UPLOAD_FAILED);
     assert_true(parsed->has_size && parsed->size_bytes == job->size_bytes && parsed->reported);
     assert_int_equal(parsed->attempt, 7);
+    assert_true(parsed->restarted && parsed->has_snapshot);
+    assert_true(snapshot_still_holds(&job->snapshot, &parsed->snapshot));
     assert_string_equal(parsed->problem.reason, "FILE_CHANGED");
     assert_int_equal(parsed->at_unix_ms, job->at_unix_ms);
     assert_int_equal(parsed->fd, -1);

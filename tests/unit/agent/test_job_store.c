@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -126,6 +127,24 @@ static void damaged_record_is_set_aside_and_the_rest_is_found(void **state)
     free(path);
 }
 
+static void record_that_can_not_be_read_now_stays(void **state)
+{
+    struct rlimit saved, few = {0};
+    int count = 0, last = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    (void)state;
+
+    save("kept", UPLOAD_ACCEPTED, false, clock_unix_ms(), 0);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &saved), 0);
+    few = (struct rlimit){.rlim_cur = (rlim_t)last + 1, .rlim_max = saved.rlim_max};
+    close(last); /* room for the folder's listing, and for nothing else */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    int r = job_store_each(store, count_job, &count);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &saved), 0);
+    assert_int_equal(r, -EMFILE);
+    assert_int_equal(count, 0);
+    assert_true(is_known("kept"));
+}
+
 int main(void)
 {
 #define TEST(test) cmocka_unit_test_setup_teardown(test, open_store, close_store)
@@ -134,6 +153,7 @@ int main(void)
         TEST(second_agent_on_the_same_folder_is_refused),
         TEST(forgets_by_age_expiry_and_number_but_never_what_is_open),
         TEST(damaged_record_is_set_aside_and_the_rest_is_found),
+        TEST(record_that_can_not_be_read_now_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

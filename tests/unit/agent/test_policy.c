@@ -100,7 +100,7 @@ static void assert_opens(const char *path, const char *content)
         fail_msg("%s: %s %s", path, problem.reason, problem.message);
     assert_int_equal(read(file.fd, text, sizeof(text) - 1), (ssize_t)strlen(content));
     assert_string_equal(text, content);
-    assert_int_equal(file.size_bytes, strlen(content));
+    assert_int_equal(file.snapshot.size_bytes, strlen(content));
     close(file.fd);
 }
 

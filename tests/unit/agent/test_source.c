@@ -41,14 +41,12 @@ static int read_all(Source *source, char *out)
 static void whole_file_is_read_and_hashed_once(void **state)
 {
     Source source;
-    uint8_t digest[SHA256_SIZE];
     char text[32], hex[SHA256_HEX_SIZE];
 
     assert_int_equal(source_init(&source, (int)(intptr_t)*state, 10), 0);
     assert_int_equal(read_all(&source, text), 0);
     assert_string_equal(text, "0123456789");
-    assert_int_equal(source_digest(&source, digest), 0);
-    text_hex(digest, SHA256_SIZE, hex);
+    text_hex(source.sha256, SHA256_SIZE, hex);
     assert_string_equal(hex, "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882");
     source_deinit(&source);
 }
@@ -61,6 +59,35 @@ static void append_meanwhile_is_not_sent(void **state)
 
     assert_int_equal(source_init(&source, fd, 10), 0);
     assert_int_equal(pwrite(fd, "more", 4, 10), 4);
+    assert_int_equal(read_all(&source, text), 0);
+    assert_string_equal(text, "0123456789");
+    source_deinit(&source);
+}
+
+/* What "cp other FILE" does to a file that is being read: a prefix of the old and the rest of the new are no
+ * file. */
+static void overwritten_by_something_longer_has_changed(void **state)
+{
+    Source source;
+    int fd = (int)(intptr_t)*state;
+    char text[32];
+    size_t got = 0;
+
+    assert_int_equal(source_init(&source, fd, 10), 0);
+    assert_int_equal(source_read(&source, text, 4, &got), 0);
+    assert_int_equal(pwrite(fd, "ABCDEFGHIJKLMNO", 15, 0), 15);
+    assert_int_equal(read_all(&source, text), SOURCE_E_CHANGED);
+    source_deinit(&source);
+}
+
+static void file_that_had_grown_before_and_rests_is_whole(void **state)
+{
+    Source source;
+    int fd = (int)(intptr_t)*state;
+    char text[32];
+
+    assert_int_equal(pwrite(fd, "more", 4, 10), 4);
+    assert_int_equal(source_init(&source, fd, 10), 0);
     assert_int_equal(read_all(&source, text), 0);
     assert_string_equal(text, "0123456789");
     source_deinit(&source);
@@ -109,6 +136,32 @@ static void same_size_with_a_new_time_has_changed(void **state)
     source_deinit(&source);
 }
 
+static void skipped_prefix_counts_in_the_digest(void **state)
+{
+    Source source;
+    char text[32], hex[SHA256_HEX_SIZE];
+
+    assert_int_equal(source_init(&source, (int)(intptr_t)*state, 10), 0);
+    assert_int_equal(source_skip(&source, 7), 0);
+    assert_int_equal(source.offset_bytes, 7);
+    assert_int_equal(read_all(&source, text), 0);
+    assert_string_equal(text, "789");
+    text_hex(source.sha256, SHA256_SIZE, hex);
+    assert_string_equal(hex, "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882");
+    source_deinit(&source);
+}
+
+static void skip_in_a_truncated_file_has_changed(void **state)
+{
+    Source source;
+    int fd = (int)(intptr_t)*state;
+
+    assert_int_equal(source_init(&source, fd, 10), 0);
+    assert_int_equal(ftruncate(fd, 6), 0);
+    assert_int_equal(source_skip(&source, 7), SOURCE_E_CHANGED);
+    source_deinit(&source);
+}
+
 static void empty_file_is_whole(void **state)
 {
     Source source;
@@ -128,9 +181,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(whole_file_is_read_and_hashed_once),
         TEST(append_meanwhile_is_not_sent),
+        TEST(overwritten_by_something_longer_has_changed),
+        TEST(file_that_had_grown_before_and_rests_is_whole),
         TEST(truncated_file_has_changed),
         TEST(file_cut_after_the_last_byte_was_read_has_changed),
         TEST(same_size_with_a_new_time_has_changed),
+        TEST(skipped_prefix_counts_in_the_digest),
+        TEST(skip_in_a_truncated_file_has_changed),
         TEST(empty_file_is_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,6 +16,7 @@ static void job_comes_back_as_it_was_sent(void **state)
                      .key_file = (char[]){"key"},
                      .size_bytes = 5368709120,
                      .attempt = 3,
+                     .resume = 1,
                      .stall_ms = 60000};
     UploadJob again = {0};
     (void)state;
@@ -26,6 +27,7 @@ static void job_comes_back_as_it_was_sent(void **state)
     assert_string_equal(again.path, job.path);
     assert_null(again.proxy);
     assert_true(again.size_bytes == job.size_bytes);
+    assert_true(again.resume == 1);
     assert_true(again.attempt == 3 && again.stall_ms == 60000 && again.rate_bytes_per_s == 0);
     upload_job_free(&again);
     free(text);
@@ -37,10 +39,10 @@ static void job_with_a_bad_id_or_a_missing_member_is_refused(void **state)
         "",
         "{}",
         "{\"url\":\"u\",\"id\":\"../"
-        "x\",\"path\":\"p\",\"ca\":\"a\",\"cert\":\"c\",\"key\":\"k\",\"size\":0,\"attempt\":1,"
+        "x\",\"path\":\"p\",\"ca\":\"a\",\"cert\":\"c\",\"key\":\"k\",\"size\":0,\"attempt\":1,\"resume\":0,"
         "\"rate\":0,\"min_rate\":0,\"stall_ms\":1,\"commit_timeout_ms\":1}",
         "{\"url\":\"u\",\"id\":\"x\",\"path\":\"p\",\"ca\":\"a\",\"cert\":\"c\",\"key\":\"k\",\"size\":-1,"
-        "\"attempt\":1,"
+        "\"attempt\":1,\"resume\":0,"
         "\"rate\":0,\"min_rate\":0,\"stall_ms\":1,\"commit_timeout_ms\":1}",
     };
     (void)state;
@@ -90,7 +92,7 @@ static void longest_problem_still_fits_a_line(void **state)
     char message[sizeof(failed.problem.message)];
     (void)state;
 
-    memset(message, '"', sizeof(message) - 1); /* escaped to two bytes each */
+    memset(message, 1, sizeof(message) - 1); /* escaped to six bytes each */
     message[sizeof(message) - 1] = '\0';
     (void)problem_set(&failed.problem, ERROR_INTERNAL, "R", "%s", message);
     assert_same_line(&failed);

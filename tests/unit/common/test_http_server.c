@@ -112,23 +112,26 @@ static char *in_folder(const Fixture *fixture, const char *name, char out[static
     return out;
 }
 
-static void start(Fixture *fixture, HttpThreads threads, unsigned idle_timeout_s)
+static void start_with(Fixture *fixture, HttpServerConfig config)
 {
     char cert[256], key[256], ca[256], crl[256];
     const HttpHandlers handlers = {.begin = on_begin, .body = on_body, .end = on_end, .done = on_done};
-    const HttpServerConfig config = {.address = "127.0.0.1",
-                                     .port = fixture->port,
-                                     .cert_file = in_folder(fixture, "server/localhost/server.crt", cert),
-                                     .key_file = in_folder(fixture, "server/localhost/server.key", key),
-                                     .client_ca_file = in_folder(fixture, "clients.crt", ca),
-                                     .crl_file = in_folder(fixture, "clients.crl", crl),
-                                     .threads = threads,
-                                     .connections_max = 50,
-                                     .idle_timeout_s = idle_timeout_s};
 
+    config.address = "127.0.0.1";
+    config.port = fixture->port = free_port();
+    config.cert_file = in_folder(fixture, "server/localhost/server.crt", cert);
+    config.key_file = in_folder(fixture, "server/localhost/server.key", key);
+    config.client_ca_file = in_folder(fixture, "clients.crt", ca);
+    config.crl_file = in_folder(fixture, "clients.crl", crl);
+    config.connections_max = 50;
     (void)memset(&seen, 0, sizeof(seen));
     assert_int_equal(http_server_check(&config), 0);
     assert_int_equal(http_server_new(&config, &handlers, NULL, &fixture->server), 0);
+}
+
+static void start(Fixture *fixture, HttpThreads threads, unsigned idle_timeout_s)
+{
+    start_with(fixture, (HttpServerConfig){.threads = threads, .idle_timeout_s = idle_timeout_s});
 }
 
 static int make_pki(void **state)
@@ -165,7 +168,6 @@ static int setup(void **state)
 {
     Fixture *fixture = *state;
 
-    fixture->port = free_port();
     start(fixture, HTTP_THREAD_PER_CONNECTION, 60);
     return 0;
 }
@@ -174,8 +176,24 @@ static int setup_impatient(void **state)
 {
     Fixture *fixture = *state;
 
-    fixture->port = free_port();
     start(fixture, HTTP_THREAD_PER_CONNECTION, 1);
+    return 0;
+}
+
+static int setup_paced(void **state)
+{
+    start_with(*state, (HttpServerConfig){.threads = HTTP_THREAD_PER_CONNECTION,
+                                          .idle_timeout_s = 2,
+                                          .body_rate_min = 1000000,
+                                          .body_window_ms = 700});
+    return 0;
+}
+
+static int setup_deadline(void **state)
+{
+    start_with(*state, (HttpServerConfig){.threads = HTTP_THREAD_PER_CONNECTION,
+                                          .idle_timeout_s = 2,
+                                          .body_deadline_ms = 1000});
     return 0;
 }
 
@@ -183,7 +201,6 @@ static int setup_one_thread(void **state)
 {
     Fixture *fixture = *state;
 
-    fixture->port = free_port();
     start(fixture, HTTP_ONE_THREAD, 60);
     return 0;
 }
@@ -217,6 +234,8 @@ static size_t give(char *out, size_t size, size_t count, void *userdata)
     return n;
 }
 
+static curl_off_t send_speed; /* bytes a second; 0: as fast as it goes */
+
 /* body_size 0: GET; else a chunked PUT. credentials: a folder with client.crt and client.key, or NULL. The
  * status, or 0. */
 static long ask(Fixture *fixture, const char *credentials, const char *path, size_t body_size, bool expect)
@@ -244,6 +263,7 @@ static long ask(Fixture *fixture, const char *credentials, const char *path, siz
         curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
         curl_easy_setopt(curl, CURLOPT_READFUNCTION, give);
         curl_easy_setopt(curl, CURLOPT_READDATA, &body);
+        curl_easy_setopt(curl, CURLOPT_MAX_SEND_SPEED_LARGE, send_speed);
     }
     (void)curl_easy_perform(curl);
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
@@ -370,6 +390,40 @@ static void a_stalled_handshake_costs_no_cpu_and_is_dropped(void **state)
     assert_in_range(cpu_ms, 0, 300);
 }
 
+static void a_slow_body_is_cut_and_a_fast_one_is_not(void **state)
+{
+    int64_t began_ms = clock_monotonic_ms();
+
+    send_speed = 200000;
+    assert_int_equal(ask(*state, "client/good/client", "/x", 10000000, false), 0);
+    assert_in_range(clock_monotonic_ms() - began_ms, 600, 8000);
+    wait_for(&seen.done, 1);
+    assert_int_equal(atomic_load(&seen.ended), 0);
+    send_speed = 4000000;
+    assert_int_equal(ask(*state, "client/good/client", "/x", 10000000, false), 200);
+    send_speed = 0;
+}
+
+static void a_body_that_takes_too_long_is_cut(void **state)
+{
+    send_speed = 1000000;
+    assert_int_equal(ask(*state, "client/good/client", "/x", 100000, false), 200);
+    assert_int_equal(ask(*state, "client/good/client", "/x", 10000000, false), 0);
+    send_speed = 0;
+    wait_for(&seen.done, 2);
+    assert_int_equal(atomic_load(&seen.ended), 1);
+}
+
+static void a_quiet_server_takes_nobody_new(void **state)
+{
+    Fixture *fixture = *state;
+
+    assert_int_equal(ask(fixture, "client/good/client", "/x", 0, false), 200);
+    http_server_quiesce(fixture->server);
+    http_server_quiesce(fixture->server);
+    assert_int_equal(ask(fixture, "client/good/client", "/x", 0, false), 0);
+}
+
 static void one_thread_serves_too(void **state)
 {
     assert_int_equal(ask(*state, "client/good/client", "/x", 3000000, true), 200);
@@ -389,6 +443,9 @@ int main(void)
         WITH_SERVER(a_refusal_reaches_who_waits_and_who_does_not),
         WITH_SERVER(an_aborted_request_has_no_answer),
         WITH_SERVER(a_cut_ends_a_request_of_another_thread),
+        WITH_SERVER(a_quiet_server_takes_nobody_new),
+        cmocka_unit_test_setup_teardown(a_slow_body_is_cut_and_a_fast_one_is_not, setup_paced, teardown),
+        cmocka_unit_test_setup_teardown(a_body_that_takes_too_long_is_cut, setup_deadline, teardown),
         cmocka_unit_test_setup_teardown(a_stalled_handshake_costs_no_cpu_and_is_dropped, setup_impatient,
                                         teardown),
         cmocka_unit_test_setup_teardown(one_thread_serves_too, setup_one_thread, teardown),

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <sys/wait.h>
 
 #include <cmocka.h>
 
@@ -97,11 +98,36 @@ static void signals_reload_and_end_the_loop(void **state)
     loop_free(seen.loop);
 }
 
+static void quit_on_child(void *userdata)
+{
+    loop_quit(userdata);
+}
+
+/* Whoever started us may have ignored SIGCHLD; then no child would ever be seen to end. */
+static void ignored_sigchld_is_heard_all_the_same(void **state)
+{
+    Loop *loop = NULL;
+    (void)state;
+
+    assert_true(signal(SIGCHLD, SIG_IGN) != SIG_ERR);
+    assert_int_equal(loop_new(&loop), 0);
+    assert_int_equal(loop_on_child(loop, quit_on_child, loop), 0);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(7);
+    assert_int_equal(loop_run(loop), 0);
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(WEXITSTATUS(status), 7);
+    loop_free(loop);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(timer_fires_once_each_time_it_is_set),
         cmocka_unit_test(removed_source_is_not_called_again),
+        cmocka_unit_test(ignored_sigchld_is_heard_all_the_same),
         cmocka_unit_test(signals_reload_and_end_the_loop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,6 +25,7 @@ static const char other_private[] = "-----BEGIN PRIVATE KEY-----\n"
 #define START_UNIX_MS 1700000000000
 #define EXPIRES_MS (3600 * 1000)
 #define REPUBLISH_MS (300 * 1000)
+#define OFFLINE_AFTER_MS (90 * 1000)
 
 typedef struct Published {
     char topic[256];
@@ -88,6 +89,7 @@ static void fixture_start(Fixture *fixture)
         .publish_userdata = fixture,
         .expires_ms = EXPIRES_MS,
         .republish_ms = REPUBLISH_MS,
+        .offline_after_ms = OFFLINE_AFTER_MS,
         .monotonic_ms = fake_monotonic_ms,
         .unix_ms = fake_unix_ms,
     };
@@ -134,11 +136,13 @@ static void hear(Fixture *fixture, const char *topic, const char *payload)
     control_on_message(fixture->control, topic, payload, strlen(payload), false);
 }
 
+/* For the three hours that its heartbeat is good for. */
 static inline void come_online(Fixture *fixture, const char *client)
 {
     char topic[256];
     (void)snprintf(topic, sizeof(topic), "beckon/v1/%s/presence", client);
-    hear(fixture, topic, "{\"online\":true,\"since\":\"2026-11-21T11:06:04Z\",\"version\":\"0.1.0\"}");
+    hear(fixture, topic,
+         "{\"online\":true,\"since\":\"2026-11-21T11:06:04Z\",\"version\":\"0.1.0\",\"heartbeat\":3600}");
 }
 
 static inline void say_status(Fixture *fixture, const char *client, const char *id, const char *payload)

@@ -119,10 +119,22 @@ static void a_receipt_overrides_what_was_believed(void **state)
         assert_int_equal(request.state, UPLOAD_COMPLETED);
         assert_int_equal(request.problem.code, ERROR_NONE);
     }
-    Request request = ask(fixture, "dev1", "/srv/x");
-    say_status(fixture, "dev1", request.id, REJECTED);
-    say_receipt(fixture, fixture->key, "dev1", "dev1", request.id, "/srv/x");
-    expect_state(fixture, NULL, request.id, UPLOAD_REJECTED);
+}
+
+/* The agent keeps no record of a command that it could not read, so the id is still free for a good one. */
+static void a_receipt_overrides_a_rejection(void **state)
+{
+    Fixture *fixture = *state;
+    say_status(fixture, "dev1", "typo", REJECTED);
+    say_status(fixture, "dev1", "typo", RUNNING);
+    expect_state(fixture, NULL, "typo", UPLOAD_REJECTED);
+    say_status(fixture, "dev1", "typo", DONE);
+    assert_int_equal(commands(fixture, "receipt", "typo"), 1); /* it may have been lost */
+    say_receipt(fixture, fixture->key, "dev1", "dev1", "typo", "/srv/x");
+    Request request = look_up(fixture, NULL, "typo");
+    assert_int_equal(request.state, UPLOAD_COMPLETED);
+    assert_int_equal(request.problem.code, ERROR_NONE);
+    assert_string_equal(request.path, "/srv/x");
 }
 
 static void an_upload_that_nobody_asked_for_here_is_followed(void **state)
@@ -273,10 +285,61 @@ static void what_is_not_done_in_time_expires_and_may_still_complete(void **state
     assert_int_equal(request.state, UPLOAD_EXPIRED);
     assert_string_equal(request.problem.reason, "EXPIRED");
     assert_int_equal(commands(fixture, "receipt", request.id), 1);
-    pass(fixture, 1000);
+    pass(fixture, 119);
     assert_int_equal(fixture->count, 1);
     say_receipt(fixture, fixture->key, "dev1", "dev1", request.id, "/srv/x");
     expect_state(fixture, NULL, request.id, UPLOAD_COMPLETED);
+}
+
+/* The question or its answer may be lost, and the file is there. */
+static void after_a_bad_end_the_receipt_is_asked_for_six_times_in_an_hour(void **state)
+{
+    static const char *const ends[] = {FAILED, CANCELLED};
+    Fixture *fixture = *state;
+    come_online(fixture, "dev1");
+    for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+        Request request = ask(fixture, "dev1", "/srv/x");
+        say_status(fixture, "dev1", request.id, ends[i]);
+        assert_int_equal(commands(fixture, "receipt", request.id), 1);
+        pass(fixture, 120);
+        assert_int_equal(commands(fixture, "receipt", request.id), 2);
+        pass(fixture, 3600);
+        assert_int_equal(commands(fixture, "receipt", request.id), 6);
+        pass(fixture, 10000);
+        assert_int_equal(commands(fixture, "receipt", request.id), 6);
+    }
+}
+
+static void a_receipt_ends_the_questions(void **state)
+{
+    static const struct {
+        const char *path;
+        UploadState state;
+    } answers[] = {{"/srv/x", UPLOAD_COMPLETED}, {"/srv/another", UPLOAD_FAILED}};
+    Fixture *fixture = *state;
+    come_online(fixture, "dev1");
+    for (size_t i = 0; i < ARRAY_SIZE(answers); i++) {
+        Request request = ask(fixture, "dev1", "/srv/x");
+        say_status(fixture, "dev1", request.id, FAILED);
+        pass(fixture, 120);
+        say_receipt(fixture, fixture->key, "dev1", "dev1", request.id, answers[i].path);
+        expect_state(fixture, NULL, request.id, answers[i].state);
+        pass(fixture, 5000);
+        assert_int_equal(commands(fixture, "receipt", request.id), 2);
+    }
+}
+
+static void a_question_without_a_broker_waits_for_it(void **state)
+{
+    Fixture *fixture = *state;
+    fixture->refuse = -ENOBUFS;
+    say_status(fixture, "dev1", "t1", FAILED);
+    pass(fixture, 5000);
+    fixture->refuse = 0;
+    pass(fixture, 1);
+    assert_int_equal(commands(fixture, "receipt", "t1"), 1);
+    pass(fixture, 120);
+    assert_int_equal(commands(fixture, "receipt", "t1"), 2);
 }
 
 static void a_thousand_requests_do_not_expire_at_once(void **state)
@@ -403,6 +466,23 @@ static void one_client_can_not_fill_the_memory(void **state)
     (void)ask(fixture, "dev2", "/x");
 }
 
+static void one_client_can_not_fill_the_memory_with_failures(void **state)
+{
+    Fixture *fixture = *state;
+    char id[16];
+    fixture->refuse = -ENOBUFS;
+    for (int i = 0; i < OPEN_REQUESTS_PER_CLIENT_MAX + 5; i++) {
+        (void)snprintf(id, sizeof(id), "t%d", i);
+        say_status(fixture, "dev1", id, FAILED);
+    }
+    fixture->refuse = 0;
+    say_status(fixture, "dev1", "one-more", FAILED);
+    assert_int_equal(commands(fixture, "receipt", "one-more"), 1); /* but not again */
+    assert_int_equal(fixture->control->doubts.count, OPEN_REQUESTS_PER_CLIENT_MAX);
+    say_status(fixture, "dev2", "t1", FAILED);
+    assert_int_equal(fixture->control->doubts.count, OPEN_REQUESTS_PER_CLIENT_MAX + 1);
+}
+
 static void a_path_that_is_too_long_is_refused_and_never_cut(void **state)
 {
     Fixture *fixture = *state;
@@ -490,6 +570,79 @@ static void a_retained_presence_is_no_heartbeat(void **state)
     assert_false(control_client(fixture->control, "dev7", copy_client, &client));
 }
 
+static bool is_online(Fixture *fixture, const char *id)
+{
+    Client client = {0};
+    return control_client(fixture->control, id, copy_client, &client) && client.online;
+}
+
+static void hear_retained(Fixture *fixture, const char *topic, const char *payload)
+{
+    control_on_message(fixture->control, topic, payload, strlen(payload), true);
+}
+
+static void three_heartbeats_without_a_word_are_the_end(void **state)
+{
+    static const struct {
+        const char *presence;
+        int64_t bound_s;
+    } devices[] = {
+        {"{\"online\":true,\"heartbeat\":60}", 180},
+        {"{\"online\":true,\"heartbeat\":1}", OFFLINE_AFTER_MS / 1000}, /* a lost packet is not the end */
+        {"{\"online\":true}", 300},                                     /* one that does not tell */
+    };
+    Fixture *fixture = *state;
+    for (size_t i = 0; i < ARRAY_SIZE(devices); i++) {
+        hear(fixture, "beckon/v1/dev1/presence", devices[i].presence);
+        pass(fixture, devices[i].bound_s - 1);
+        hear(fixture, "beckon/v1/dev1/presence", devices[i].presence);
+        pass(fixture, devices[i].bound_s - 1);
+        assert_true(is_online(fixture, "dev1"));
+        pass(fixture, 1);
+        assert_false(is_online(fixture, "dev1"));
+    }
+    Request request = ask(fixture, "dev1", "/srv/x");
+    pass(fixture, 1000);
+    assert_int_equal(commands(fixture, "upload", request.id), 1);
+    come_online(fixture, "dev1"); /* it was only slow */
+    pass(fixture, 1);
+    assert_true(is_online(fixture, "dev1"));
+    assert_int_equal(commands(fixture, "upload", request.id), 2);
+}
+
+/* Broker and agent died together: the broker kept `online`, and nobody is left to send the will. */
+static void a_retained_presence_is_believed_for_a_while(void **state)
+{
+    static const char online[] = "{\"online\":true,\"heartbeat\":30}";
+    Fixture *fixture = *state;
+    Client client = {0};
+    hear_retained(fixture, "beckon/v1/dev1/presence", online);
+    hear_retained(fixture, "beckon/v1/dev2/presence", online);
+    assert_true(control_client(fixture->control, "dev1", copy_client, &client));
+    assert_true(client.online && client.heartbeat_ms == 0); /* whenever that was */
+    pass(fixture, 60);
+    hear(fixture, "beckon/v1/dev2/presence", online);
+    pass(fixture, 29);
+    assert_true(is_online(fixture, "dev1"));
+    pass(fixture, 1);
+    assert_false(is_online(fixture, "dev1"));
+    assert_true(is_online(fixture, "dev2"));
+}
+
+static void without_a_broker_nobody_is_judged(void **state)
+{
+    Fixture *fixture = *state;
+    hear(fixture, "beckon/v1/dev1/presence", "{\"online\":true,\"heartbeat\":30}");
+    control_on_connection(fixture->control, false);
+    pass(fixture, 1000);
+    assert_true(is_online(fixture, "dev1"));
+    control_on_connection(fixture->control, true);
+    pass(fixture, 89);
+    assert_true(is_online(fixture, "dev1"));
+    pass(fixture, 1);
+    assert_false(is_online(fixture, "dev1"));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -500,6 +653,7 @@ int main(void)
         TEST(a_receipt_for_another_path_fails_the_request),
         cmocka_unit_test(a_path_is_the_same_if_only_said_otherwise),
         TEST(a_receipt_overrides_what_was_believed),
+        TEST(a_receipt_overrides_a_rejection),
         TEST(an_upload_that_nobody_asked_for_here_is_followed),
         TEST(a_lost_receipt_is_asked_for_again_and_ever_more_seldom),
         TEST(silence_of_a_client_that_is_online_repeats_the_command),
@@ -509,16 +663,23 @@ int main(void)
         TEST(a_restart_loses_nothing),
         TEST(a_command_of_others_is_never_repeated),
         TEST(what_is_not_done_in_time_expires_and_may_still_complete),
+        TEST(after_a_bad_end_the_receipt_is_asked_for_six_times_in_an_hour),
+        TEST(a_receipt_ends_the_questions),
+        TEST(a_question_without_a_broker_waits_for_it),
         TEST(a_thousand_requests_do_not_expire_at_once),
         TEST(a_cancel_is_asked_and_the_agent_decides),
         TEST(an_agents_word_does_not_leave_a_final_state),
         TEST(progress_is_not_worth_a_write),
         TEST(messages_that_are_not_valid_change_nothing),
         TEST(one_client_can_not_fill_the_memory),
+        TEST(one_client_can_not_fill_the_memory_with_failures),
         TEST(a_path_that_is_too_long_is_refused_and_never_cut),
         TEST(a_key_makes_one_request),
         TEST(presence_makes_the_registry),
         TEST(a_retained_presence_is_no_heartbeat),
+        TEST(three_heartbeats_without_a_word_are_the_end),
+        TEST(a_retained_presence_is_believed_for_a_while),
+        TEST(without_a_broker_nobody_is_judged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

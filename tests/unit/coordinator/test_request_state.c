@@ -16,7 +16,7 @@ static const struct {
 #define E UPLOAD_EXPIRED
     /* accepted running done failed rejected cancelled receipt cancel-asked expired */
     {Q, {A, R, R, F, J, X, C, Q, E}}, {A, {A, R, R, F, J, X, C, A, E}}, {R, {R, R, R, F, F, X, C, R, E}},
-    {C, {C, C, C, C, C, C, C, C, C}}, {F, {F, F, F, F, F, F, C, F, F}}, {J, {J, J, J, J, J, J, J, J, J}},
+    {C, {C, C, C, C, C, C, C, C, C}}, {F, {F, F, F, F, F, F, C, F, F}}, {J, {J, J, J, J, J, J, C, J, J}},
     {X, {X, X, X, X, X, X, C, X, X}}, {E, {E, E, E, E, E, E, C, E, E}},
 };
 

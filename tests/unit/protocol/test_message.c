@@ -297,12 +297,13 @@ static void presence_survives_the_wire(void **state)
     (void)state;
     static const char json[] =
         "{\"online\":true,\"since\":\"2026-11-21T11:06:04.123Z\",\"version\":\"0.1.0\","
-        "\"active\":1,\"queued\":2,\"labels\":{\"site\":\"west\",\"a\":\"\"}}";
+        "\"heartbeat\":30,\"active\":1,\"queued\":2,\"labels\":{\"site\":\"west\",\"a\":\"\"}}";
     Presence presence;
     assert_int_equal(parse_presence(json, &presence), 0);
     assert_true(presence.online);
     assert_int_equal(presence.since_unix_ms, 1795259164123);
     assert_string_equal(presence.version, "0.1.0");
+    assert_int_equal(presence.heartbeat_s, 30);
     assert_int_equal(presence.active, 1);
     assert_int_equal(presence.queued, 2);
     assert_int_equal(cJSON_GetArraySize(presence.labels), 2);
@@ -333,6 +334,8 @@ static void bad_presence_is_refused(void **state)
         "{\"online\":true,\"since\":1}",
         "{\"online\":true,\"version\":\"123456789012345678901234567890123\"}",
         "{\"online\":true,\"active\":-1}",
+        "{\"online\":true,\"heartbeat\":\"30\"}",
+        "{\"online\":true,\"heartbeat\":86401}",
         "{\"online\":true,\"queued\":4294967296}",
         "{\"online\":true,\"labels\":[]}",
         "{\"online\":true,\"labels\":{\"a\":1}}",

@@ -43,7 +43,7 @@ typedef struct Fixture {
 
 static inline void fixture_open(Fixture *fixture)
 {
-    assert_int_equal(spool_new(fixture->root_fd, &fixture->spool), 0);
+    assert_int_equal(spool_new(fixture->root_fd, 0, &fixture->spool), 0);
     assert_int_equal(store_new(fixture->root_fd, &fixture->store), 0);
     assert_int_equal(outbox_new(fixture->root_fd, &fixture->outbox), 0);
     assert_int_equal(archive_new(fixture->store, fixture->outbox, fixture->key, "test", &fixture->archive),
@@ -130,11 +130,24 @@ static inline char *content(const Fixture *fixture, const char *name)
     return text;
 }
 
-static inline Part *part_with(Fixture *fixture, const char *client, const char *id, const char *text)
+static inline Part *new_part(Fixture *fixture, const char *client, const char *id)
 {
+    PartRecord *record = calloc(1, sizeof(*record));
     Part *part = NULL;
 
-    assert_int_equal(spool_create(fixture->spool, client, id, 0, &part), 0);
+    assert_non_null(record);
+    (void)snprintf(record->client, sizeof(record->client), "%s", client);
+    (void)snprintf(record->id, sizeof(record->id), "%s", id);
+    (void)snprintf(record->path, sizeof(record->path), "/srv/file");
+    assert_int_equal(spool_create(fixture->spool, record, &part), 0);
+    free(record);
+    return part;
+}
+
+static inline Part *part_with(Fixture *fixture, const char *client, const char *id, const char *text)
+{
+    Part *part = new_part(fixture, client, id);
+
     assert_int_equal(part_append(part, text, strlen(text)), 0);
     return part;
 }
@@ -150,7 +163,7 @@ static inline void commit_text(Fixture *fixture, const char *client, const char 
     assert_non_null(stored);
     assert_int_equal(part_digest(part, sha256), 0);
     assert_int_equal(archive_commit(fixture->archive, part, client, id, path, sha256, stored), 0);
-    (void)part_close(part);
+    (void)part_remove(part);
     free(stored);
 }
 

@@ -161,12 +161,12 @@ static void a_path_that_no_receipt_can_hold_is_known_before(void **state)
 
     memset(path, 'a', sizeof(path));
     path[FILE_PATH_MAX] = '\0';
-    assert_true(archive_accepts_path(fixture->archive, "r1", "a", path));
+    assert_int_equal(archive_check_path(fixture->archive, "r1", "a", path), 0);
     memset(path, '\x01', FILE_PATH_MAX); /* six bytes each in JSON */
-    assert_false(archive_accepts_path(fixture->archive, "r1", "a", path));
+    assert_int_equal(archive_check_path(fixture->archive, "r1", "a", path), ARCHIVE_E_PATH);
     path[FILE_PATH_MAX] = 'a';
     path[FILE_PATH_MAX + 1] = '\0';
-    assert_false(archive_accepts_path(fixture->archive, "r1", "a", path));
+    assert_int_equal(archive_check_path(fixture->archive, "r1", "a", path), ARCHIVE_E_PATH);
 }
 
 int main(void)

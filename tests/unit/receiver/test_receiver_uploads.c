@@ -1,69 +1,6 @@
-#include "receiver_fixture.h"
+#include "uploads_fixture.h"
 
 #include <pthread.h>
-
-static int64_t now_ms;
-static unsigned cuts;
-static void *last_cut;
-
-static int64_t test_now(void)
-{
-    return now_ms;
-}
-
-static void test_cut(void *connection)
-{
-    cuts++;
-    last_cut = connection;
-}
-
-static Uploads *make_uploads(Fixture *fixture, unsigned open_max, unsigned per_client_max)
-{
-    const UploadsConfig config = {
-        .open_max = open_max, .per_client_max = per_client_max, .now_ms = test_now, .cut = test_cut};
-    Uploads *uploads = NULL;
-
-    cuts = 0;
-    last_cut = NULL;
-    assert_int_equal(uploads_new(&config, fixture->spool, fixture->archive, &uploads), 0);
-    return uploads;
-}
-
-static int try_begin(Uploads *uploads, const char *client, const char *id, void *connection,
-                     Transfer **ret_transfer)
-{
-    const TransferStart start = {.client = client, .id = id, .path = "/srv/file", .connection = connection};
-
-    return transfer_begin(uploads, &start, ret_transfer);
-}
-
-static Transfer *begin(Uploads *uploads, const char *client, const char *id, void *connection)
-{
-    Transfer *transfer = NULL;
-
-    assert_int_equal(try_begin(uploads, client, id, connection, &transfer), 0);
-    return transfer;
-}
-
-static int finish(Transfer *transfer)
-{
-    const TransferClaims none = {0};
-    Stored *stored = calloc(1, sizeof(*stored));
-    int r = transfer_finish(transfer, &none, stored);
-
-    free(stored);
-    return r;
-}
-
-static int put(Uploads *uploads, const char *client, const char *id, const char *text)
-{
-    Transfer *transfer = begin(uploads, client, id, NULL);
-
-    assert_int_equal(transfer_write(transfer, text, strlen(text)), 0);
-    int r = finish(transfer);
-    (void)transfer_end(transfer);
-    return r;
-}
 
 static void a_whole_upload_is_complete_and_gone_from_the_table(void **state)
 {
@@ -77,7 +14,7 @@ static void a_whole_upload_is_complete_and_gone_from_the_table(void **state)
     assert_true(status.complete);
     assert_int_equal(status.offset, 5);
     assert_false(exists(fixture, ".incoming/r1.a.0.part"));
-    assert_int_equal(uploads_delete(uploads, "r1", "a"), UPLOADS_E_COMPLETE);
+    assert_int_equal(uploads_delete(uploads, "r1", "a", 0), UPLOADS_E_COMPLETE);
     (void)uploads_free(uploads);
 }
 
@@ -105,7 +42,7 @@ static void a_broken_connection_leaves_a_durable_part(void **state)
 
     assert_int_equal(transfer_write(transfer, "hello", 5), 0);
     assert_int_equal(uploads_status(uploads, "r1", "a", &status), 0);
-    assert_int_equal(status.offset, 0); /* nothing is synced yet */
+    assert_int_equal(status.offset, 5); /* and synced, because it was asked for */
     (void)transfer_end(transfer);
     assert_int_equal(uploads_status(uploads, "r1", "a", &status), 0);
     assert_false(status.complete);
@@ -123,7 +60,7 @@ static void a_wrong_digest_sets_the_part_aside_and_the_upload_stands_at_zero(voi
 {
     Fixture *fixture = *state;
     Uploads *uploads = make_uploads(fixture, 10, 10);
-    const TransferClaims wrong = {.count = 1};
+    const TransferClaims wrong = {.marked = true, .whole_count = 1};
     Stored *stored = calloc(1, sizeof(*stored));
     UploadStatusNow status;
     Transfer *transfer = begin(uploads, "r1", "a", NULL);
@@ -192,15 +129,14 @@ static void a_delete_fences_and_removes(void **state)
     Transfer *transfer = begin(uploads, "r1", "a", NULL);
 
     assert_int_equal(transfer_write(transfer, "old", 3), 0);
-    assert_int_equal(uploads_delete(uploads, "r1", "a"), 0);
+    assert_int_equal(uploads_delete(uploads, "r1", "a", 0), 0);
     assert_int_equal(cuts, 1);
     assert_false(exists(fixture, ".incoming/r1.a.0.part"));
     assert_int_equal(transfer_write(transfer, "er", 2), UPLOADS_E_FENCED);
     assert_int_equal(finish(transfer), UPLOADS_E_FENCED);
     (void)transfer_end(transfer);
-    assert_int_equal(uploads_status(uploads, "r1", "a", &status), 0);
-    assert_true(status.deleted);
-    assert_int_equal(uploads_delete(uploads, "r1", "a"), UPLOADS_E_ABSENT);
+    assert_int_equal(uploads_status(uploads, "r1", "a", &status), UPLOADS_E_DELETED);
+    assert_int_equal(uploads_delete(uploads, "r1", "a", 0), UPLOADS_E_DELETED);
     assert_int_equal(put(uploads, "r1", "a", "anew"), 0);
     (void)uploads_free(uploads);
 }
@@ -222,8 +158,7 @@ static void a_cancel_ends_a_running_and_an_idle_upload_but_no_complete_one(void 
     assert_true(uploads_cancel(uploads, "r1", "b"));
     assert_false(exists(fixture, ".incoming/r1.a.0.part"));
     assert_false(exists(fixture, ".incoming/r1.b.1.part"));
-    assert_int_equal(uploads_status(uploads, "r1", "a", &status), 0);
-    assert_true(status.deleted);
+    assert_int_equal(uploads_status(uploads, "r1", "a", &status), UPLOADS_E_DELETED);
     assert_int_equal(put(uploads, "r1", "c", "whole"), 0);
     assert_false(uploads_cancel(uploads, "r1", "c"));
     assert_false(uploads_cancel(uploads, "r1", "unknown"));
@@ -302,8 +237,15 @@ static void *race(void *userdata)
         if (r == 0 && finish(transfer) == 0)
             racer->completed++;
         (void)transfer_end(transfer);
+        transfer = NULL;
+        uint64_t offset = 0;
+        r = try_resume(racer->uploads, "a", (uint64_t)(round % 3) * 100, (uint64_t)round % 5, &transfer,
+                       &offset);
+        if (r == 0)
+            assert_true(transfer_write(transfer, piece, sizeof(piece)) >= 0); /* never finished */
+        (void)transfer_end(r == 0 ? transfer : NULL);
         if (round % 8 == 3)
-            assert_true(uploads_delete(racer->uploads, "r1", "a") >= 0);
+            assert_true(uploads_delete(racer->uploads, "r1", "a", 0) >= 0);
         if (round % 8 == 5)
             (void)uploads_cancel(racer->uploads, "r1", "a");
         assert_true(uploads_status(racer->uploads, "r1", "a", &status) >= 0);

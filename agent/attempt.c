@@ -1,0 +1,93 @@
+#include "agent/attempt.h"
+
+#include "common/log.h"
+
+#include <string.h>
+
+#define OPENINGS_MAX 10 /* several minutes with the usual back-off */
+
+/* For a job of an earlier process. */
+static int open_again(const AgentConfig *config, const Policy *policy, Job *job)
+{
+    AllowedFile file;
+
+    if (!agent_config_receiver(config, job->receiver))
+        return problem_set(&job->problem, ERROR_INVALID_ARGUMENT, "UNKNOWN_RECEIVER",
+                           "The device no longer has this receiver.");
+    if (policy_open(policy, job->path, job->max_size_bytes, &file, &job->problem) < 0)
+        return -1;
+    job->fd = file.fd;
+    return 0;
+}
+
+/* Soon after a start much may still be missing: a file system that is not mounted yet, say. */
+bool attempt_may_come_back(Job *job)
+{
+    static const ErrorCode lasting[] = {ERROR_PERMISSION_DENIED, ERROR_INVALID_ARGUMENT,
+                                        ERROR_FAILED_PRECONDITION, ERROR_ABORTED};
+
+    for (size_t i = 0; i < ARRAY_SIZE(lasting); i++)
+        if (job->problem.code == lasting[i])
+            return false;
+    return ++job->openings < OPENINGS_MAX;
+}
+
+/* Looks at the file before an attempt. *ret_resume: what an earlier attempt sent may be built upon. A file
+ * that was replaced, cut or rewritten meanwhile is sent anew, once: what arrives is never a mixture. 0, or -1
+ * and the job's problem is set. */
+int attempt_look(const AgentConfig *config, const Policy *policy, Job *job, bool *ret_resume)
+{
+    Snapshot now;
+
+    if (job->fd < 0 && open_again(config, policy, job) < 0)
+        return -1;
+    int r = snapshot_take(job->fd, &now);
+    if (r < 0)
+        return problem_set(&job->problem, ERROR_INTERNAL, "READ_ERROR", "The file can't be read: %s.",
+                           strerror(-r));
+    bool holds = job->has_snapshot && snapshot_still_holds(&job->snapshot, &now);
+    *ret_resume = holds && job->attempt > 0;
+    if (holds)
+        return 0;
+    if (job->attempt > 0 && job->has_snapshot) {
+        if (job->restarted)
+            return problem_set(
+                &job->problem, ERROR_ABORTED, "FILE_CHANGED",
+                "The file keeps changing between attempts; ask for it again when it is at rest.");
+        job->restarted = true;
+        log_at(LOG_LEVEL_WARN, NULL, job->id, "%s has changed since the last attempt: begun anew", job->path);
+    }
+    job->snapshot = now;
+    job->has_snapshot = true;
+    job->has_size = true;
+    job->size_bytes = now.size_bytes;
+    return policy_check_size(policy, now.size_bytes, job->max_size_bytes, &job->problem);
+}
+
+/* The lower one: the owner's limit is not for a request to lift. 0 is none. */
+static uint64_t rate_of(const Job *job, const AgentConfig *config)
+{
+    uint64_t asked = job->rate_bytes_per_s, own = config->rate_bytes_per_s;
+
+    return asked && (!own || asked < own) ? asked : own;
+}
+
+UploadJob attempt_job(const AgentConfig *config, Job *job, const char *url, bool resume)
+{
+    return (UploadJob){
+        .url = (char *)(uintptr_t)url,
+        .id = job->id,
+        .path = job->path,
+        .ca_file = config->receiver_ca,
+        .cert_file = config->receiver_cert,
+        .key_file = config->receiver_key,
+        .proxy = config->receiver_proxy,
+        .size_bytes = job->size_bytes,
+        .attempt = job->attempt,
+        .resume = resume,
+        .rate_bytes_per_s = rate_of(job, config),
+        .min_rate_bytes_per_s = config->min_rate_bytes_per_s,
+        .stall_ms = config->stall_ms,
+        .commit_timeout_ms = config->commit_timeout_ms,
+    };
+}

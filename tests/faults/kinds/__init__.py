@@ -1,0 +1,1 @@
+"""The kinds of faults, in the order of the table."""
