@@ -118,8 +118,9 @@ class Bench:
         size = self.rng.choice([0, 1, self.rng.randrange(2, 4096), self.rng.randrange(4096, 70_000), self.rng.randrange(largest)])
         return self.rng.randbytes(size)
 
-    def ask(self, house, data, patience_s=30, **limits):
-        """A file on the device, asked for over REST; asked again with the same key if the answer is lost."""
+    def ask(self, house, data, patience_s=30, dying=None, **limits):
+        """A file on the device, asked for over REST; asked again with the same key if the answer is lost. dying: a daemon
+        that may be killed by that, and is started again."""
         self._number += 1
         path = house.agents[CLIENT].file(f"file{self._number}", data)
         key = {"Idempotency-Key": f"key-{self._number}"}
@@ -131,6 +132,8 @@ class Bench:
                                               {"clientId": CLIENT, "fileName": str(path), **limits}, key)
             except UNREACHABLE as error:
                 last[0] = error
+                if dying:
+                    self.revive(dying)
                 return None
             return last[0] if last[0].status == 202 else None
         answer = wait_until(answered, lambda: f"the coordinator to take a request: {last[0]}", patience_s)
@@ -160,9 +163,9 @@ def first_lines(error, count=4):
     return " | ".join(str(error).splitlines()[:count])[:600]
 
 
-def has_tool(name):
-    return shutil.which(name, path="/usr/sbin:/sbin:/usr/bin:/bin") is not None
-
-
 def run_quietly(*words):
-    return subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
+    """A tool that may be missing."""
+    try:
+        return subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        return subprocess.CompletedProcess(words, 127, "", str(error))

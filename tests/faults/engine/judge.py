@@ -136,6 +136,7 @@ def audit(tally, house, uploads, patience_s=10):
         wait_until(clean, "nothing to be left over", patience_s)
     except NotYet:
         tally.count("wrong", f"left over: {[str(one) for one in left][:6]}")
+    judge_incoming(tally, house, uploads)
     known = {(upload.client, upload.id): upload for upload in uploads}
     for path in house.stored_files():
         upload = known.get((path.parts[-3], path.parts[-2]))
@@ -146,6 +147,25 @@ def audit(tally, house, uploads, patience_s=10):
     for upload in uploads:
         if state_of(house, upload) == "completed" and stored_state(house, upload) != "whole":
             tally.count("lost", f"{upload}: completed, and {stored_state(house, upload)} in the end")
+
+
+def judge_incoming(tally, house, uploads):
+    """Of what is complete there is no part left; and what is left of the rest goes when its time is over."""
+    incoming = house.store / ".incoming"
+    complete = {f"{upload.client}.{upload.id}" for upload in uploads if state_of(house, upload) == "completed"}
+    left = [path.name for path in incoming.iterdir() if path.suffix != ".aside" and path.name.rsplit(".", 2)[0] in complete]
+    if left:
+        tally.count("wrong", f"of complete uploads is left: {left[:6]}")
+    if not any(incoming.iterdir()):
+        return
+    with open(house.folder / "receiver.conf", "a", encoding="utf-8") as config:
+        config.write("[limits]\nincomplete_keep=1s\naside_keep=1s\n")
+    time.sleep(2.1)
+    house.receiver.restart()
+    try:
+        wait_until(lambda: not any(incoming.iterdir()), "old parts to be removed", 10)
+    except NotYet:
+        tally.count("wrong", f"left over though its time is over: {[path.name for path in incoming.iterdir()][:6]}")
 
 
 def receipt_claims(house, observer, uploads):

@@ -1,8 +1,8 @@
 """SIGKILL: at random moments during transfers, and at each call of the paths on which everything depends."""
 
-from engine.bench import CLIENT, Skipped, has_tool
+from engine.bench import CLIENT, Skipped, run_quietly
 from engine.judge import FINAL, state_of
-from harness.waiting import NotYet, wait_until
+from harness.waiting import wait_until
 
 # What the receiver does from the last byte to the answer, and the agent from a command to "accepted" and after the end.
 COMMIT_CALLS = ["open", "write", "fsync", "rename", "unlink", "mkdir", "stat", "access"]
@@ -42,23 +42,13 @@ def at_call(role, calls, per_upload):
                 nth = 1 + number % per_upload if number <= per_upload else bench.rng.randrange(1, per_upload + 1)
                 line.arm(calls, bench.rng.choice(["kill before", "kill after"]), nth)
                 run = victim.runs
-                uploads = [ask_while_dying(bench, house, victim, bench.data(40_000))]
+                uploads = [bench.ask(house, bench.data(40_000), dying=victim)]
                 wait_for_death_or_end(house, victim, run, line, uploads)
                 bench.tally.injected += line.hits
                 line.disarm()
                 bench.revive(victim, wait=False)
                 bench.settle(house, uploads, must_complete=True)
     return kind
-
-
-def ask_while_dying(bench, house, victim, data):
-    """The victim may be the very one that is asked: then it is revived, and asked again."""
-    for _ in range(5):
-        try:
-            return bench.ask(house, data, patience_s=1)
-        except NotYet:
-            bench.revive(victim)
-    raise AssertionError("no answer to a request, five times")
 
 
 def wait_for_death_or_end(house, victim, run, line, uploads):
@@ -77,8 +67,8 @@ STRACE_POINTS = {
 
 def by_strace(role):
     def kind(bench):
-        if not has_tool("strace"):
-            raise Skipped("needs strace")
+        if run_quietly("strace", "-qq", "-o", "/dev/null", "true").returncode != 0:
+            raise Skipped("needs strace, and the right to use it")
         points = [(call, nth) for call, most in STRACE_POINTS[role] for nth in range(1, most + 1)]
         bench.rng.shuffle(points)
         with bench.house() as house:
