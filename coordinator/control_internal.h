@@ -81,7 +81,7 @@ void command_ask_receipt(Control *control, const char *client, const char *id);
 void command_end_doubt(Control *control, const char *client, const char *id);
 /* Asks again what is due, until the broker takes no more. */
 void command_tick_doubts(Control *control);
-int command_compare_doubt(const void *doubt, const void *key); /* for control->doubts */
+int command_compare_doubt(const void *item, const void *key); /* for control->doubts */
 /* The agent has said `done`: ask for the receipt if it does not come by itself. */
 void command_expect_receipt(Control *control, Open *open);
 /* The client was heard on this request: the silence begins anew. */
