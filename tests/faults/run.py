@@ -26,7 +26,6 @@ from harness.pki import Pki  # noqa: E402
 MODULES = ["kills", "calls", "links", "power", "clocks", "files", "races", "shows"]
 PROMISED = {"kills": ("kill.", 500), "failed calls": (("call.", "memory."), 2000), "power cuts": ("power.", 300),
             "resets": ("link.resets", 500)}  # of the long form
-LANES = 3  # kinds at a time: each waits a good deal
 
 
 def kinds():
@@ -61,7 +60,7 @@ def arguments():
     parser.add_argument("--seed", default=secrets.token_hex(4), help="of an earlier run, to choose the same faults")
     parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="kinds whose names contain it; may be repeated")
     parser.add_argument("--runs", type=int, help="of each kind, instead of the form's own number")
-    parser.add_argument("--lanes", type=int, default=LANES, help="kinds at a time")
+    parser.add_argument("--lanes", type=int, help="kinds at a time; each waits a good deal")
     parser.add_argument("--plant", help="the planted bug to choose, in programs built with BECKON_PLANTS")
     parser.add_argument("--until-bad", action="store_true", help="stop a kind at the first that is wrong")
     parser.add_argument("--planted", action="store_true", help="only: is each planted bug caught?")
@@ -84,7 +83,8 @@ def main():
         pki = prepare_pki(folder / "pki")
         tasks = [(name, options, options.runs or kind[2 if options.long else 1], deadline, str(pki.folder))
                  for name, kind in chosen.items()]
-        tallies = run_all(tasks, options.lanes)
+        tasks.sort(key=lambda task: not task[0].startswith("show."))  # the longest first
+        tallies = run_all(tasks, options.lanes or (4 if options.long else 3))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     result = report(tallies, list(chosen))
