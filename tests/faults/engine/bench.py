@@ -54,6 +54,7 @@ class Bench:
         self.folder = Path(tempfile.mkdtemp(prefix="beckon-faults-"))
         self.pki = Pki(pki_folder)
         self.uploads = []
+        self.unlinks_failed = False
         self._number = 0
 
     def close(self):
@@ -95,7 +96,7 @@ class Bench:
                 config["receiver"]["url"] = f"https://127.0.0.1:{house.link.port}"
             house.start_agent(CLIENT, config)
             yield house
-            audit(self.tally, house, self.uploads)
+            audit(self.tally, house, self.uploads, self.unlinks_failed)
         finally:
             try:
                 house.close()

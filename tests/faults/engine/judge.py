@@ -119,9 +119,9 @@ def is_clean(house):
     return left
 
 
-def audit(tally, house, uploads, patience_s=10):
+def audit(tally, house, uploads, unlinks_failed=False, patience_s=10):
     """After everything: what is complete is still there, and nothing is left over. What only a restart sorts out is
-    given one."""
+    given one. unlinks_failed: then a part may stay until its time is over, even of a complete upload."""
     left = ["?"]
 
     def clean():
@@ -136,7 +136,7 @@ def audit(tally, house, uploads, patience_s=10):
         wait_until(clean, "nothing to be left over", patience_s)
     except NotYet:
         tally.count("wrong", f"left over: {[str(one) for one in left][:6]}")
-    judge_incoming(tally, house, uploads)
+    judge_incoming(tally, house, uploads, unlinks_failed)
     known = {(upload.client, upload.id): upload for upload in uploads}
     for path in house.stored_files():
         upload = known.get((path.parts[-3], path.parts[-2]))
@@ -149,12 +149,12 @@ def audit(tally, house, uploads, patience_s=10):
             tally.count("lost", f"{upload}: completed, and {stored_state(house, upload)} in the end")
 
 
-def judge_incoming(tally, house, uploads):
+def judge_incoming(tally, house, uploads, unlinks_failed):
     """Of what is complete there is no part left; and what is left of the rest goes when its time is over."""
     incoming = house.store / ".incoming"
     complete = {f"{upload.client}.{upload.id}" for upload in uploads if state_of(house, upload) == "completed"}
     left = [path.name for path in incoming.iterdir() if path.suffix != ".aside" and path.name.rsplit(".", 2)[0] in complete]
-    if left:
+    if left and not unlinks_failed:
         tally.count("wrong", f"of complete uploads is left: {left[:6]}")
     if not any(incoming.iterdir()):
         return

@@ -15,6 +15,7 @@ def failing(role, calls):
     def kind(bench):
         house = bench.make_house()
         line = bench.steer(house, role)[role]
+        bench.unlinks_failed = role == "receiver"
         with bench.house(house=house):
             victim = daemons_of(house)["agent" if role == "worker" else role]
             usual = {call: count for call in calls if (count := calls_of_an_upload(bench, house, line, call))}
