@@ -246,6 +246,8 @@ static int connect_broker(Receiver *receiver)
     int r = mqtt_link_new(&link, &receiver->link);
 
     if (r == 0)
+        loop_on_watchdog(receiver->loop, mqtt_link_is_alive, receiver->link);
+    if (r == 0)
         r = courier_new(receiver->outbox, publish, receiver->link, &receiver->courier);
     return r < 0 ? failed("the link to the broker can't be made", r) : 0;
 }

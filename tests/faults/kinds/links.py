@@ -129,7 +129,7 @@ def unclean_ends(bench):
 
 
 KINDS = {
-    "link.resets": (resets, 10, 140),
+    "link.resets": (resets, 10, 400),
     "link.black hole": (black_holes, 2, 12),
     "link.lost packets": (lost_packets, 3, 20),
     "link.lying offsets": (lying_offsets, 20, 150),
