@@ -129,22 +129,13 @@ static int start_link(Agent *agent, Loop *loop)
     char *will CLEANUP(free_ptr) = make_presence(agent, false);
     const char *const subscriptions[] = {topic_format(TOPIC_CMD_UPLOAD, config->client_id, "+", uploads),
                                          topic_format(TOPIC_CMD_CANCEL, config->client_id, "+", cancels)};
-    MqttLinkConfig link = {
-        .host = config->broker_host,
-        .port = (uint16_t)config->broker_port,
-        .ca_file = config->broker_ca,
-        .cert_file = config->broker_cert,
-        .key_file = config->broker_key,
-        .client_id = config->client_id,
-        .keepalive_ms = config->keepalive_ms,
-        .backoff_min_ms = config->broker_backoff_min_ms,
-        .backoff_max_ms = config->broker_backoff_max_ms,
-        .will_topic = topic_format(TOPIC_PRESENCE, config->client_id, "", presence),
-        .will_payload = will,
-        .subscriptions = subscriptions,
-        .subscription_count = ARRAY_SIZE(subscriptions),
-    };
+    MqttLinkConfig link = mqtt_config_link(&config->mqtt);
 
+    link.client_id = config->client_id;
+    link.will_topic = topic_format(TOPIC_PRESENCE, config->client_id, "", presence);
+    link.will_payload = will;
+    link.subscriptions = subscriptions;
+    link.subscription_count = ARRAY_SIZE(subscriptions);
     int r = will ? mqtt_link_new(&link, &agent->link) : -ENOMEM;
     return r < 0 ? r
                  : loop_add_fd(loop, mqtt_link_fd(agent->link), POLLIN, on_link, agent, &agent->link_source);

@@ -24,17 +24,6 @@ const ConfigKey agent_config_keys[] = {
      .max = 3600000},
     {"labels", NULL, CONFIG_PAIRS, MEMBER(labels)},
 
-    {"mqtt", "host", CONFIG_STRING, MEMBER(broker_host), .required = true},
-    {"mqtt", "port", CONFIG_NUMBER, MEMBER(broker_port), .fallback = "8883", .min = 1, .max = 65535},
-    {"mqtt", "ca", CONFIG_FILE, MEMBER(broker_ca), .required = true},
-    {"mqtt", "cert", CONFIG_FILE, MEMBER(broker_cert), .required = true},
-    {"mqtt", "key", CONFIG_FILE, MEMBER(broker_key), .required = true},
-    {"mqtt", "keepalive", CONFIG_DURATION, MEMBER(keepalive_ms), .fallback = "30s", .min = 5000,
-     .max = 3600000},
-    {"mqtt", "backoff_min", CONFIG_DURATION, MEMBER(broker_backoff_min_ms), .fallback = "1s", .min = 100},
-    {"mqtt", "backoff_max", CONFIG_DURATION, MEMBER(broker_backoff_max_ms), .fallback = "30s", .min = 100,
-     .max = 86400000},
-
     {"files", "allow", CONFIG_LIST, MEMBER(allow)},
     {"files", "base", CONFIG_FOLDER, MEMBER(base)},
     {"files", "max_size", CONFIG_SIZE, MEMBER(max_size_bytes), .fallback = "0"},
@@ -55,6 +44,7 @@ const ConfigKey agent_config_keys[] = {
      .max = 86400000},
     {"receivers", NULL, CONFIG_PAIRS, MEMBER(receivers)},
 
+    MQTT_CONFIG_KEYS(AgentConfig, "8883", "30s"),
     LOG_CONFIG_KEYS(AgentConfig),
 };
 const size_t agent_config_key_count = ARRAY_SIZE(agent_config_keys);
@@ -83,12 +73,12 @@ static char *common_name(const char *file)
  * there. */
 static int check_client_id(AgentConfig *config)
 {
-    char *name CLEANUP(free_ptr) = common_name(config->broker_cert);
+    char *name CLEANUP(free_ptr) = common_name(config->mqtt.cert);
 
     if (!name || !client_id_is_valid(name) || client_id_is_reserved(name)) {
         config_mistake("mqtt", "cert",
                        "[mqtt] cert: %s names no client: its CN must be a client id such as restaurant_1",
-                       config->broker_cert);
+                       config->mqtt.cert);
         return 1;
     }
     if (config->client_id && strcmp(config->client_id, name) != 0) {
@@ -149,12 +139,12 @@ static int check_folders(AgentConfig *config)
     return mistakes;
 }
 
-static int check_backoff(const char *section, uint64_t min_ms, uint64_t max_ms)
+static int check_backoff(const AgentConfig *config)
 {
-    if (min_ms <= max_ms)
+    if (config->retry_min_ms <= config->retry_max_ms)
         return 0;
-    config_mistake(section, "backoff_max", "[%s] backoff_max is smaller than backoff_min; swap them",
-                   section);
+    config_mistake("receiver", "backoff_max",
+                   "[receiver] backoff_max is shorter than backoff_min; swap them");
     return 1;
 }
 
@@ -179,13 +169,13 @@ static int check_receiver_credentials(AgentConfig *config)
     int mistakes = credentials_check_authorities("receiver", "ca", config->receiver_ca);
 
     if (config->receiver_cert || config->receiver_key) {
-        mistakes += default_to(&config->receiver_cert, config->broker_cert);
-        mistakes += default_to(&config->receiver_key, config->broker_key);
+        mistakes += default_to(&config->receiver_cert, config->mqtt.cert);
+        mistakes += default_to(&config->receiver_key, config->mqtt.key);
         mistakes += credentials_check_pair("receiver", config->receiver_cert, config->receiver_key);
     }
-    mistakes += default_to(&config->receiver_ca, config->broker_ca);
-    mistakes += default_to(&config->receiver_cert, config->broker_cert);
-    return mistakes + default_to(&config->receiver_key, config->broker_key);
+    mistakes += default_to(&config->receiver_ca, config->mqtt.ca);
+    mistakes += default_to(&config->receiver_cert, config->mqtt.cert);
+    return mistakes + default_to(&config->receiver_key, config->mqtt.key);
 }
 
 /* Beside the agent in a build folder, in the libexec folder when installed. */
@@ -214,17 +204,15 @@ static int find_worker(AgentConfig *config)
 int agent_config_check(void *agent_config)
 {
     AgentConfig *config = agent_config;
-    int mistakes = credentials_check_pair("mqtt", config->broker_cert, config->broker_key);
+    int mistakes = mqtt_config_check(&config->mqtt);
 
     if (mistakes == 0)
         mistakes += check_client_id(config);
-    mistakes += credentials_check_authorities("mqtt", "ca", config->broker_ca);
     mistakes += check_receiver_credentials(config);
     mistakes += check_receivers(config);
     mistakes += check_folders(config);
     mistakes += check_labels(config);
-    mistakes += check_backoff("mqtt", config->broker_backoff_min_ms, config->broker_backoff_max_ms);
-    mistakes += check_backoff("receiver", config->retry_min_ms, config->retry_max_ms);
+    mistakes += check_backoff(config);
     return mistakes + find_worker(config);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "common/config.h"
+#include "common/mqtt_config.h"
 #include "common/program.h"
 
 typedef struct AgentConfig {
@@ -10,10 +11,6 @@ typedef struct AgentConfig {
     char *worker; /* path of beckon-upload; after the check: never NULL */
     uint64_t concurrency, queue, remember, heartbeat_ms;
     ConfigList labels; /* "name=value" */
-
-    char *broker_host;
-    char *broker_ca, *broker_cert, *broker_key;
-    uint64_t broker_port, keepalive_ms, broker_backoff_min_ms, broker_backoff_max_ms;
 
     ConfigList allow;
     char *base; /* after the check: NULL only if nothing is allowed */
@@ -26,6 +23,7 @@ typedef struct AgentConfig {
     uint64_t retry_min_ms, retry_max_ms;
     ConfigList receivers; /* "name=url" */
 
+    MqttConfig mqtt;
     LogConfig log;
 } AgentConfig;
 

@@ -34,18 +34,8 @@ const ConfigKey coordinator_config_keys[] = {
     {"requests", "republish", CONFIG_DURATION, MEMBER(republish_ms), .fallback = "5m", .min = 1000,
      .max = DAY_MS},
 
-    {"mqtt", "host", CONFIG_STRING, MEMBER(broker_host), .required = true},
-    {"mqtt", "port", CONFIG_NUMBER, MEMBER(broker_port), .fallback = "8884", .min = 1, .max = 65535},
-    {"mqtt", "ca", CONFIG_FILE, MEMBER(broker_ca), .required = true},
-    {"mqtt", "cert", CONFIG_FILE, MEMBER(broker_cert), .required = true},
-    {"mqtt", "key", CONFIG_FILE, MEMBER(broker_key), .required = true},
-    {"mqtt", "client_id", CONFIG_STRING, MEMBER(broker_client_id), .fallback = "coordinator"},
-    {"mqtt", "keepalive", CONFIG_DURATION, MEMBER(keepalive_ms), .fallback = "30s", .min = 5000,
-     .max = 60 * MINUTE_MS},
-    {"mqtt", "backoff_min", CONFIG_DURATION, MEMBER(backoff_min_ms), .fallback = "1s", .min = 100},
-    {"mqtt", "backoff_max", CONFIG_DURATION, MEMBER(backoff_max_ms), .fallback = "60s", .min = 100,
-     .max = DAY_MS},
-
+    MQTT_CONFIG_CLIENT_ID(CoordinatorConfig, "coordinator"),
+    MQTT_CONFIG_KEYS(CoordinatorConfig, "8884", "60s"),
     LOG_CONFIG_KEYS(CoordinatorConfig),
 };
 const size_t coordinator_config_key_count = ARRAY_SIZE(coordinator_config_keys);
@@ -133,8 +123,7 @@ static int check_keys(const CoordinatorConfig *config)
 static int check_credentials(const CoordinatorConfig *config)
 {
     int mistakes = credentials_check_pair("coordinator", config->cert, config->key);
-    mistakes += credentials_check_pair("mqtt", config->broker_cert, config->broker_key);
-    mistakes += credentials_check_authorities("mqtt", "ca", config->broker_ca);
+    mistakes += mqtt_config_check(&config->mqtt);
     if (mistakes > 0)
         return mistakes;
     const HttpServerConfig http = coordinator_http_config(config);
@@ -145,17 +134,9 @@ static int check_credentials(const CoordinatorConfig *config)
     return 1;
 }
 
-static int check_backoff(const CoordinatorConfig *config)
-{
-    if (config->backoff_min_ms <= config->backoff_max_ms)
-        return 0;
-    config_mistake("mqtt", "backoff_min", "[mqtt] backoff_min is longer than backoff_max");
-    return 1;
-}
-
 int coordinator_config_check(void *target)
 {
     CoordinatorConfig *config = target;
     return check_database(config) + check_receiver_url(config) + check_token(config) + check_keys(config) +
-           check_credentials(config) + check_backoff(config);
+           check_credentials(config);
 }

@@ -3,6 +3,7 @@
 
 #include "common/config.h"
 #include "common/http_server.h"
+#include "common/mqtt_config.h"
 #include "common/program.h"
 
 typedef struct CoordinatorConfig {
@@ -19,12 +20,7 @@ typedef struct CoordinatorConfig {
 
     uint64_t expires_ms, republish_ms;
 
-    char *broker_host;
-    uint64_t broker_port;
-    char *broker_ca, *broker_cert, *broker_key;
-    char *broker_client_id;
-    uint64_t keepalive_ms, backoff_min_ms, backoff_max_ms;
-
+    MqttConfig mqtt;
     LogConfig log;
 } CoordinatorConfig;
 

@@ -74,19 +74,10 @@ static int start_link(Coordinator *coordinator, const CoordinatorConfig *config)
         topic_format(TOPIC_PRESENCE, "+", NULL, presence),
         topic_format(TOPIC_RECEIPT, "+", "+", receipt),
     };
-    const MqttLinkConfig link = {
-        .host = config->broker_host,
-        .port = (uint16_t)config->broker_port,
-        .ca_file = config->broker_ca,
-        .cert_file = config->broker_cert,
-        .key_file = config->broker_key,
-        .client_id = config->broker_client_id,
-        .keepalive_ms = config->keepalive_ms,
-        .backoff_min_ms = config->backoff_min_ms,
-        .backoff_max_ms = config->backoff_max_ms,
-        .subscriptions = subscriptions,
-        .subscription_count = ARRAY_SIZE(subscriptions),
-    };
+    MqttLinkConfig link = mqtt_config_link(&config->mqtt);
+
+    link.subscriptions = subscriptions;
+    link.subscription_count = ARRAY_SIZE(subscriptions);
     int r = mqtt_link_new(&link, &coordinator->link);
     if (r < 0) {
         log_error("can't start the broker link: %s", strerror(-r));

@@ -44,16 +44,8 @@ const ConfigKey receiver_config_keys[] = {
     KEY("limits", "incomplete_keep", CONFIG_DURATION, incomplete_keep_ms, .fallback = "7d", .min = 1000),
     KEY("limits", "aside_keep", CONFIG_DURATION, aside_keep_ms, .fallback = "7d", .min = 1000),
 
-    KEY("mqtt", "host", CONFIG_STRING, broker_host, REQUIRED),
-    KEY("mqtt", "port", CONFIG_NUMBER, broker_port, .fallback = "8884", .min = 1, .max = 65535),
-    KEY("mqtt", "ca", CONFIG_FILE, broker_ca, REQUIRED),
-    KEY("mqtt", "cert", CONFIG_FILE, broker_cert, REQUIRED),
-    KEY("mqtt", "key", CONFIG_FILE, broker_key, REQUIRED),
-    KEY("mqtt", "client_id", CONFIG_STRING, broker_client_id, .fallback = "receiver"),
-    KEY("mqtt", "keepalive", CONFIG_DURATION, keepalive_ms, .fallback = "30s", .min = 5000, .max = 3600000),
-    KEY("mqtt", "backoff_min", CONFIG_DURATION, backoff_min_ms, .fallback = "1s", .min = 1),
-    KEY("mqtt", "backoff_max", CONFIG_DURATION, backoff_max_ms, .fallback = "60s", .min = 1),
-
+    MQTT_CONFIG_CLIENT_ID(ReceiverConfig, "receiver"),
+    MQTT_CONFIG_KEYS(ReceiverConfig, "8884", "60s"),
     LOG_CONFIG_KEYS(ReceiverConfig),
 };
 const size_t receiver_config_key_count = ARRAY_SIZE(receiver_config_keys);
@@ -105,8 +97,7 @@ static int check_credentials(const ReceiverConfig *config)
     int mistakes = credentials_check_pair("receiver", config->cert, config->key);
     mistakes += credentials_check_authorities("receiver", "client_ca", config->client_ca);
     mistakes += credentials_check_lists("receiver", "crl", config->crl);
-    mistakes += credentials_check_pair("mqtt", config->broker_cert, config->broker_key);
-    mistakes += credentials_check_authorities("mqtt", "ca", config->broker_ca);
+    mistakes += mqtt_config_check(&config->mqtt);
     if (mistakes > 0)
         return mistakes;
     const HttpServerConfig http = receiver_config_http(config);
@@ -126,10 +117,6 @@ int receiver_config_check(void *userdata)
         config_mistake("receiver", "name",
                        "[receiver] name: '%s' has characters or a length that a name may not have",
                        config->name);
-        mistakes++;
-    }
-    if (config->backoff_max_ms < config->backoff_min_ms) {
-        config_mistake("mqtt", "backoff_max", "[mqtt] backoff_max is shorter than backoff_min");
         mistakes++;
     }
     return mistakes + check_credentials(config);

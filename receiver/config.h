@@ -3,6 +3,7 @@
 
 #include "common/config.h"
 #include "common/http_server.h"
+#include "common/mqtt_config.h"
 #include "common/program.h"
 
 typedef struct ReceiverConfig {
@@ -26,12 +27,7 @@ typedef struct ReceiverConfig {
     uint64_t upload_deadline_ms;
     uint64_t incomplete_keep_ms, aside_keep_ms;
 
-    char *broker_host;
-    uint64_t broker_port;
-    char *broker_ca, *broker_cert, *broker_key;
-    char *broker_client_id;
-    uint64_t keepalive_ms, backoff_min_ms, backoff_max_ms;
-
+    MqttConfig mqtt;
     LogConfig log;
 } ReceiverConfig;
 
