@@ -22,6 +22,8 @@ void http_response_free(HttpResponse *response)
         free(response->headers[i].value);
     }
     close_fd(&response->fd);
+    if (response->source.free)
+        response->source.free(response->source.userdata);
     free(response->copy);
     free(response);
 }
@@ -80,4 +82,15 @@ void http_response_file(HttpResponse *response, int fd, uint64_t offset, uint64_
     response->fd = fd;
     response->offset = offset;
     response->size = size;
+}
+
+void http_response_stream(HttpResponse *response, const char *content_type, const HttpSource *source)
+{
+    if (!response) {
+        source->free(source->userdata);
+        return;
+    }
+    response->kind = HTTP_BODY_STREAM;
+    response->source = *source;
+    http_response_header(response, "Content-Type", content_type);
 }

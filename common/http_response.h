@@ -6,7 +6,13 @@
 
 #define HTTP_RESPONSE_HEADERS_MAX 24
 
-typedef enum HttpBodyKind { HTTP_BODY_NONE, HTTP_BODY_COPY, HTTP_BODY_STATIC, HTTP_BODY_FILE } HttpBodyKind;
+typedef enum HttpBodyKind {
+    HTTP_BODY_NONE,
+    HTTP_BODY_COPY,
+    HTTP_BODY_STATIC,
+    HTTP_BODY_FILE,
+    HTTP_BODY_STREAM
+} HttpBodyKind;
 
 struct HttpResponse {
     unsigned status;
@@ -16,6 +22,7 @@ struct HttpResponse {
     const void *data;
     uint64_t size, offset;
     int fd;
+    HttpSource source; /* free NULL: none, or taken over */
     size_t header_count;
     struct {
         char *name, *value;

@@ -1,9 +1,9 @@
 #include "common/http_server.h"
 
 #include "common/files.h"
+#include "common/http_body.h"
 #include "common/http_idle.h"
 #include "common/http_peer.h"
-#include "common/http_response.h"
 #include "common/log.h"
 #include "common/text.h"
 
@@ -20,8 +20,7 @@
 #define PRIORITIES "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 #define PEM_MAX ((size_t)1024 * 1024)
 #define CONNECTION_MEMORY ((size_t)64 * 1024) /* headers, and the window in which a body passes by */
-#define FILE_BLOCK ((size_t)64 * 1024)
-#define DRAIN_MAX ((uint64_t)1024 * 1024) /* of a refused body that is already on its way */
+#define DRAIN_MAX ((uint64_t)1024 * 1024)     /* of a refused body that is already on its way */
 #define LISTEN_BACKLOG 512
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -62,81 +61,7 @@ struct HttpRequest {
     Decoded *decoded; /* query values handed out */
 };
 
-typedef struct FileBody {
-    int fd;
-    uint64_t offset;
-} FileBody;
-
 /* Answers */
-
-static ssize_t file_body_read(void *userdata, uint64_t position, char *buf, size_t max)
-{
-    const FileBody *body = userdata;
-    ssize_t got;
-
-    do
-        got = pread(body->fd, buf, max, (off_t)(body->offset + position));
-    while (got < 0 && errno == EINTR);
-    return got > 0 ? got
-                   : MHD_CONTENT_READER_END_WITH_ERROR; /* shorter than said: never end as if it were whole */
-}
-
-static void file_body_free(void *userdata)
-{
-    FileBody *body = userdata;
-
-    close_fd(&body->fd);
-    free(body);
-}
-
-static struct MHD_Response *make_file_body(HttpResponse *response)
-{
-    FileBody *body = malloc(sizeof(*body));
-
-    if (!body)
-        return NULL;
-    *body = (FileBody){.fd = TAKE_FD(response->fd), .offset = response->offset};
-    struct MHD_Response *made =
-        MHD_create_response_from_callback(response->size, FILE_BLOCK, file_body_read, body, file_body_free);
-    if (!made)
-        file_body_free(body);
-    return made;
-}
-
-static struct MHD_Response *make_body(HttpResponse *response)
-{
-    struct MHD_Response *made = NULL;
-
-    switch (response->kind) {
-    case HTTP_BODY_NONE:
-        return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
-    case HTTP_BODY_STATIC: /* the library only reads it */
-        return MHD_create_response_from_buffer((size_t)response->size, (void *)(uintptr_t)response->data,
-                                               MHD_RESPMEM_PERSISTENT);
-    case HTTP_BODY_COPY:
-        made = MHD_create_response_from_buffer((size_t)response->size, response->copy, MHD_RESPMEM_MUST_FREE);
-        if (made)
-            response->copy = NULL;
-        return made;
-    case HTTP_BODY_FILE:
-        return make_file_body(response);
-    }
-    return NULL;
-}
-
-static struct MHD_Response *make_response(HttpResponse *response)
-{
-    if (!response || response->broken)
-        return NULL;
-    struct MHD_Response *made = make_body(response);
-    for (size_t i = 0; made && i < response->header_count; i++) {
-        if (MHD_add_response_header(made, response->headers[i].name, response->headers[i].value) != MHD_YES) {
-            MHD_destroy_response(made);
-            made = NULL;
-        }
-    }
-    return made;
-}
 
 void http_respond(HttpRequest *request, HttpResponse *response)
 {
@@ -145,7 +70,7 @@ void http_respond(HttpRequest *request, HttpResponse *response)
         return;
     }
     request->answered = true;
-    request->held = make_response(response);
+    request->held = http_body_make(response, request->connection);
     request->held_status = response ? response->status : 0;
     request->aborted |= !request->held;
     http_response_free(response);
@@ -499,8 +424,8 @@ static int start_daemon(HttpServer *server, const HttpServerConfig *config, int 
 
     if (r < 0)
         return r;
-    if (config->threads == HTTP_THREAD_PER_CONNECTION)
-        flags |= MHD_USE_THREAD_PER_CONNECTION;
+    flags |= config->threads == HTTP_THREAD_PER_CONNECTION ? MHD_USE_THREAD_PER_CONNECTION
+                                                           : MHD_ALLOW_SUSPEND_RESUME;
     if (strchr(config->address, ':'))
         flags |= MHD_USE_IPv6;
     struct MHD_OptionItem trust[] = {{MHD_OPTION_HTTPS_MEM_TRUST, 0, pems.ca}, {MHD_OPTION_END, 0, NULL}};

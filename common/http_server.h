@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define HTTP_BODY_TEXT_MAX 65536
 
@@ -104,3 +105,25 @@ void http_response_data(HttpResponse *response, const char *content_type, const 
                         size_t size); /* not copied; static */
 /* Takes fd over and sends size bytes from offset. */
 void http_response_file(HttpResponse *response, int fd, uint64_t offset, uint64_t size);
+
+/* A body that is made while it is sent and has no known end; with HTTP_ONE_THREAD only. */
+typedef struct HttpStream HttpStream;
+
+#define HTTP_STREAM_MIN ((size_t)24 * 1024)
+
+typedef struct HttpSource {
+    /* Fills buf with up to max bytes (at least HTTP_STREAM_MIN) and returns how many; or returns 0 after
+     * http_stream_sleep(), and is called again after http_stream_wake(); or a negative number: the end. */
+    ssize_t (*read)(void *userdata, HttpStream *stream, char *buf, size_t max);
+    void (*free)(void *userdata); /* the last call, whatever became of the answer */
+    void *userdata;
+} HttpSource;
+
+void http_response_stream(HttpResponse *response, const char *content_type, const HttpSource *source);
+
+/* Within read(). */
+void http_stream_sleep(HttpStream *stream);
+
+/* Any thread, under a lock that read() takes too while it decides to sleep and free() before it returns. A
+ * sleeper must be woken before http_server_free(). A peer that goes away shows only when it is woken. */
+void http_stream_wake(HttpStream *stream);

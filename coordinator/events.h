@@ -1,0 +1,66 @@
+/* What happens, told to whoever listens: the ring behind GET /events.
+ *
+ * Events are kept in order in a ring of bounded length and size; a reader has only a place in it. One that
+ * falls behind the ring is cut off, so that nobody's slowness costs memory. All functions may be called from
+ * any thread. */
+#pragma once
+
+#include "common/http_server.h"
+#include "protocol/ident.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define EVENTS_KEPT_MAX 4096
+#define EVENT_SIZE_MAX (HTTP_STREAM_MIN - 256) /* with the greeting before it, it fits */
+#define EVENTS_BYTES_MAX ((size_t)4 * 1024 * 1024)
+#define EVENTS_READERS_MAX 64
+#define EVENTS_BEAT_MS 15000
+
+typedef struct Events Events;
+
+typedef enum EventKind { EVENT_CLIENT, EVENT_REQUEST, EVENT_BATCH } EventKind;
+
+typedef struct Event {
+    EventKind kind;
+    const char *client;  /* whose it is: for the filter; NULL: nobody's */
+    const char *request; /* NULL: none */
+    const char *batch;   /* NULL: none */
+    const char *json;    /* one line */
+} Event;
+
+/* Who listens, and to what. */
+typedef struct EventReader {
+    char request[UPLOAD_ID_SIZE]; /* "": all */
+    char batch[UPLOAD_ID_SIZE];   /* "": all */
+    int64_t until_unix_ms;        /* the stream ends then; 0: never */
+    /* Whether this reader may see the event. Called with a lock held: it must not call back. */
+    bool (*may_see)(const void *grant, const Event *event);
+    void *grant;
+    void (*free_grant)(void *grant);
+} EventReader;
+
+/* now_unix_ms also makes the ids of this life different from those of the last. 0 or a negative errno. */
+int events_new(int64_t now_unix_ms, Events **ret_events) MUST_CHECK;
+
+/* Ends all streams; before http_server_free(), which must be over before events_free(). */
+void events_close(Events *events);
+Events *events_free(Events *events); /* returns NULL */
+
+/* Whether it is worth the work to make an event. */
+bool events_wanted(Events *events);
+
+/* Keeps and sends it. One that is larger than EVENT_SIZE_MAX is left out. Out of memory, the readers are cut
+ * off, and load anew when they come back. */
+void events_tell(Events *events, const Event *event);
+
+/* About once a second: heartbeats, and tokens that have ended. */
+void events_tick(Events *events, int64_t now_monotonic_ms, int64_t now_unix_ms);
+
+/* The body of an answer to GET /events. last_id is what the reader has seen, or NULL: it begins with what
+ * comes. Takes reader's grant over, also when it fails. 0, -EBUSY when there are too many readers, or
+ * -ENOMEM. */
+int events_listen(Events *events, const EventReader *reader, const char *last_id,
+                  HttpSource *ret_source) MUST_CHECK;
+
+size_t events_reader_count(Events *events);
