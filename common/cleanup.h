@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define CLEANUP(fn) __attribute__((cleanup(fn)))
@@ -38,6 +39,14 @@ static inline void close_fd(const int *fd)
 static inline void free_ptr(void *pointer)
 {
     free(*(void **)pointer);
+}
+
+/* The same for a text that is a secret: wiped first. */
+static inline void free_secret(char **text)
+{
+    if (*text)
+        explicit_bzero(*text, strlen(*text));
+    free(*text);
 }
 
 static inline void close_stream(FILE **stream)

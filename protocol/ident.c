@@ -38,6 +38,11 @@ bool upload_id_is_valid(const char *id)
     return is_made_of(id, ALPHANUMERIC "_-", UPLOAD_ID_MAX);
 }
 
+bool user_name_is_valid(const char *name)
+{
+    return is_made_of(name, ALPHANUMERIC "._@+-", USER_NAME_MAX) && !strchr("._@+-", name[0]);
+}
+
 bool file_path_is_valid(const char *path)
 {
     enum { JSON_MAX = 5120 }; /* what a token has room for beside the longest ids */

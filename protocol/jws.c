@@ -138,6 +138,19 @@ int key_ring_load(char *const *paths, size_t count, KeyRing **ret_ring, const ch
     return 0;
 }
 
+int key_ring_of(const SigningKey *key, KeyRing **ret_ring)
+{
+    KeyRing *ring = calloc(1, sizeof(*ring) + sizeof(ring->keys[0]));
+    if (!ring || EVP_PKEY_up_ref(key->key.pkey) != 1) {
+        free(ring);
+        return -ENOMEM;
+    }
+    ring->count = 1;
+    ring->keys[0] = key->key;
+    *ret_ring = ring;
+    return 0;
+}
+
 KeyRing *key_ring_free(KeyRing *ring)
 {
     for (size_t i = 0; ring && i < ring->count; i++)

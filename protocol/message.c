@@ -36,11 +36,19 @@ static int refuse_member(Problem *problem, const char *name, const char *expecte
                        expected);
 }
 
+static int check_single(const cJSON *object, const char *name, Problem *problem)
+{
+    unsigned count = 0;
+    for (const cJSON *item = object->child; item; item = item->next)
+        count += strcmp(item->string, name) == 0;
+    return count <= 1 ? 0 : refuse_member(problem, name, "given once");
+}
+
 static int read_text(const cJSON *object, const char *name, char *out, size_t size, Problem *problem)
 {
     int r = json_get_string(object, name, out, size);
     if (r == JSON_E_ABSENT || (r == JSON_OK && out[0] != '\0'))
-        return 0;
+        return check_single(object, name, problem);
     char expected[64];
     snprintf(expected, sizeof(expected), "a string of 1 to %zu bytes", size - 1);
     return refuse_member(problem, name, expected);
@@ -50,9 +58,25 @@ static int read_number(const cJSON *object, const char *name, uint64_t *out, Pro
 {
     int r = json_get_u64(object, name, out);
     if (r == JSON_E_ABSENT || (r == JSON_OK && *out > 0))
-        return 0;
+        return check_single(object, name, problem);
     return refuse_member(problem, name,
                          "a whole number from 1 to 9007199254740992, or left out for no limit");
+}
+
+static int refuse_command(Problem *problem)
+{
+    return problem_set(problem, ERROR_INVALID_ARGUMENT, "INVALID_COMMAND",
+                       "The command is not one JSON object in UTF-8 of at most %d bytes; "
+                       "send {\"path\":\"/the/file\"}.",
+                       MESSAGE_MAX);
+}
+
+int upload_command_ticket(const void *payload, size_t size, char ret_ticket[static TICKET_MAX],
+                          Problem *problem)
+{
+    cJSON *object CLEANUP(json_delete) = json_parse_object(payload, size, MESSAGE_MAX);
+    ret_ticket[0] = '\0';
+    return object ? read_text(object, "ticket", ret_ticket, TICKET_MAX, problem) : refuse_command(problem);
 }
 
 int upload_command_parse(const void *payload, size_t size, UploadCommand *ret_command, Problem *problem)
@@ -60,10 +84,7 @@ int upload_command_parse(const void *payload, size_t size, UploadCommand *ret_co
     UploadCommand command = {0};
     cJSON *object CLEANUP(json_delete) = json_parse_object(payload, size, MESSAGE_MAX);
     if (!object)
-        return problem_set(problem, ERROR_INVALID_ARGUMENT, "INVALID_COMMAND",
-                           "The command is not one JSON object in UTF-8 of at most %d bytes; "
-                           "send {\"path\":\"/the/file\"}.",
-                           MESSAGE_MAX);
+        return refuse_command(problem);
     if (read_text(object, "path", command.path, sizeof(command.path), problem) != 0 ||
         read_number(object, "expires", &command.expires_unix_s, problem) != 0 ||
         read_number(object, "max_size", &command.max_size_bytes, problem) != 0 ||
@@ -75,6 +96,18 @@ int upload_command_parse(const void *payload, size_t size, UploadCommand *ret_co
         return refuse_member(problem, "path", "the name of a file, as in {\"path\":\"/the/file\"}");
     *ret_command = command;
     return 0;
+}
+
+void upload_command_free(UploadCommand *command)
+{
+    if (command)
+        explicit_bzero(command->ticket, sizeof(command->ticket));
+    free(command);
+}
+
+void upload_command_cleanup(UploadCommand **command)
+{
+    upload_command_free(*command);
 }
 
 /* For members that are left out when they are empty. */

@@ -39,9 +39,18 @@ typedef struct UploadCommand {
     char ticket[TICKET_MAX];
 } UploadCommand;
 
-/* 0, or -1 and *problem says what is wrong. */
+/* The ticket alone, "" if there is none: what must be checked before the rest is read. 0, or -1 and *problem
+ * says what is wrong. */
+int upload_command_ticket(const void *payload, size_t size, char ret_ticket[static TICKET_MAX],
+                          Problem *problem) MUST_CHECK;
+
+/* A member given twice is refused: the next reader may take the other one. 0, or -1 and *problem says what is
+ * wrong. */
 int upload_command_parse(const void *payload, size_t size, UploadCommand *ret_command,
                          Problem *problem) MUST_CHECK;
+/* Wipes the ticket and frees; NULL is fine. For CLEANUP: upload_command_cleanup. */
+void upload_command_free(UploadCommand *command);
+void upload_command_cleanup(UploadCommand **command);
 /* The caller frees; NULL when out of memory. */
 char *upload_command_format(const UploadCommand *command);
 

@@ -22,6 +22,8 @@ const char *token_error_text(int error)
         return "no key that is trusted here has signed it";
     case TOKEN_E_EXPIRED:
         return "it has expired";
+    case TOKEN_E_EARLY:
+        return "it is not valid yet";
     default:
         return error < 0 ? strerror(-error) : "it is valid";
     }
@@ -114,10 +116,13 @@ int ticket_sign(const SigningKey *key, const Ticket *ticket, char **ret_token)
         return -EINVAL;
     cJSON *claims CLEANUP(json_delete) = cJSON_CreateObject();
     if (!claims || !cJSON_AddStringToObject(claims, "scope", scope_names[ticket->scope]) ||
+        (ticket->user[0] && !cJSON_AddStringToObject(claims, "sub", ticket->user)) ||
         !cJSON_AddStringToObject(claims, "aud", ticket->client) ||
         !cJSON_AddStringToObject(claims, "jti", ticket->upload) ||
         !cJSON_AddStringToObject(claims, "path", ticket->path) ||
         (ticket->max_size_bytes > 0 && !json_add_u64(claims, "max_size", ticket->max_size_bytes)) ||
+        (ticket->rate_bytes_per_s > 0 && !json_add_u64(claims, "rate", ticket->rate_bytes_per_s)) ||
+        (*ticket->receiver && !cJSON_AddStringToObject(claims, "receiver", ticket->receiver)) ||
         !json_add_u64(claims, "iat", (uint64_t)ticket->issued_unix_s) ||
         !json_add_u64(claims, "exp", (uint64_t)ticket->expires_unix_s))
         return -ENOMEM;
@@ -138,12 +143,33 @@ static bool get_scope(const cJSON *claims, TicketScope *ret_scope)
     return false;
 }
 
-/* It may be missing, but not be 0 or null: that would turn "nothing" into "anything". */
-static bool get_max_size(const cJSON *claims, uint64_t *ret_bytes)
+/* A limit may be missing, but not be 0 or null: that would turn "nothing" into "anything". */
+static bool get_limit(const cJSON *claims, const char *name, uint64_t *ret_limit)
 {
-    *ret_bytes = 0;
-    return !cJSON_GetObjectItemCaseSensitive(claims, "max_size") ||
-           (json_get_u64(claims, "max_size", ret_bytes) == JSON_OK && *ret_bytes > 0);
+    *ret_limit = 0;
+    return !cJSON_GetObjectItemCaseSensitive(claims, name) ||
+           (json_get_u64(claims, name, ret_limit) == JSON_OK && *ret_limit > 0);
+}
+
+static bool get_receiver(const cJSON *claims, char out[static RECEIVER_NAME_SIZE])
+{
+    out[0] = '\0';
+    return !cJSON_GetObjectItemCaseSensitive(claims, "receiver") ||
+           (get_text(claims, "receiver", out, RECEIVER_NAME_SIZE) && out[0] != '\0');
+}
+
+static bool get_user(const cJSON *claims, char user[static USER_NAME_SIZE])
+{
+    user[0] = '\0';
+    return !cJSON_GetObjectItemCaseSensitive(claims, "sub") ||
+           (get_text(claims, "sub", user, USER_NAME_SIZE) && user_name_is_valid(user));
+}
+
+static bool has_begun(const cJSON *claims, int64_t now_unix_s, int64_t issued_unix_s)
+{
+    int64_t begin = 0;
+    return !cJSON_GetObjectItemCaseSensitive(claims, "nbf") ||
+           (get_time(claims, "nbf", &begin) && (begin <= now_unix_s || begin <= issued_unix_s));
 }
 
 int ticket_verify(const KeyRing *ring, const char *token, int64_t now_unix_s, Ticket *ret_ticket)
@@ -155,9 +181,11 @@ int ticket_verify(const KeyRing *ring, const char *token, int64_t now_unix_s, Ti
         return r;
     if (!get_scope(claims, &ticket.scope) || !get_text(claims, "aud", ticket.client, sizeof(ticket.client)) ||
         !get_text(claims, "jti", ticket.upload, sizeof(ticket.upload)) ||
-        !get_text(claims, "path", ticket.path, sizeof(ticket.path)) ||
-        !get_max_size(claims, &ticket.max_size_bytes) || !get_time(claims, "iat", &ticket.issued_unix_s) ||
-        !get_time(claims, "exp", &ticket.expires_unix_s) ||
+        !get_text(claims, "path", ticket.path, sizeof(ticket.path)) || !get_user(claims, ticket.user) ||
+        !get_limit(claims, "max_size", &ticket.max_size_bytes) ||
+        !get_limit(claims, "rate", &ticket.rate_bytes_per_s) || !get_receiver(claims, ticket.receiver) ||
+        !get_time(claims, "iat", &ticket.issued_unix_s) || !get_time(claims, "exp", &ticket.expires_unix_s) ||
+        !has_begun(claims, now_unix_s, ticket.issued_unix_s) ||
         !subject_is_valid(ticket.client, ticket.upload, ticket.path))
         return TOKEN_E_INVALID;
     if (now_unix_s >= ticket.expires_unix_s)

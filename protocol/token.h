@@ -22,12 +22,15 @@ SigningKey *signing_key_free(SigningKey *key);
 /* Ed25519 public keys in PEM (the private ones are refused). The same errors; *ret_bad, if not NULL, is the
  * path at fault. */
 int key_ring_load(char *const *paths, size_t count, KeyRing **ret_ring, const char **ret_bad) MUST_CHECK;
+/* The public half of one key. 0 or -ENOMEM. */
+int key_ring_of(const SigningKey *key, KeyRing **ret_ring) MUST_CHECK;
 KeyRing *key_ring_free(KeyRing *ring);
 
 enum {
     TOKEN_E_INVALID = 1, /* not a token of this typ, a bad claim, or too long */
     TOKEN_E_SIGNATURE,   /* no key of the ring has signed this */
     TOKEN_E_EXPIRED,
+    TOKEN_E_EARLY, /* its time has not come yet */
 };
 const char *token_error_text(int error);
 
@@ -58,11 +61,15 @@ typedef struct Ticket {
     TicketScope scope;
     char client[CLIENT_ID_SIZE]; /* aud */
     char upload[UPLOAD_ID_SIZE]; /* jti */
+    char user[USER_NAME_SIZE];   /* sub: who has asked; "": it does not say */
     char path[FILE_PATH_MAX + 1];
-    uint64_t max_size_bytes; /* 0: not limited by the ticket */
+    uint64_t max_size_bytes, rate_bytes_per_s; /* 0: not limited by the ticket */
+    char receiver[RECEIVER_NAME_SIZE];         /* by the agent's name for it; "": its usual one */
     int64_t issued_unix_s, expires_unix_s;
 } Ticket;
 
 int ticket_sign(const SigningKey *key, const Ticket *ticket, char **ret_token) MUST_CHECK;
-/* Expired means now_unix_s >= exp. The caller compares scope, client and upload with what is asked. */
+/* Expired means now_unix_s >= exp. A nbf (RFC 7519 section 4.1.5) after both now_unix_s and iat is invalid:
+ * whoever signed is believed about the time of that, for a device's clock may be behind. The caller compares
+ * scope, client and upload with what is asked. */
 int ticket_verify(const KeyRing *ring, const char *token, int64_t now_unix_s, Ticket *ret_ticket) MUST_CHECK;

@@ -96,6 +96,10 @@ static void bad_command_is_refused_and_its_member_named(void **state)
         {"{\"path\":\"a\",\"receiver\":1}", "\"receiver\""},
         {"{\"path\":\"a\",\"ticket\":\"\"}", "\"ticket\""},
         {"{\"path\":\"a\",\"ticket\":{}}", "\"ticket\""},
+        {"{\"path\":\"a\",\"path\":\"b\"}", "\"path\""},
+        {"{\"path\":\"a\",\"rate\":5,\"rate\":5}", "\"rate\""},
+        {"{\"path\":\"a\",\"expires\":null,\"expires\":5}", "\"expires\""},
+        {"{\"path\":\"a\",\"ticket\":\"x\",\"ticket\":\"y\"}", "\"ticket\""},
         {"", "JSON"},
         {"null", "JSON"},
         {"[]", "JSON"},
@@ -119,6 +123,32 @@ static void bad_command_is_refused_and_its_member_named(void **state)
         assert_string_equal(problem.reason, "INVALID_COMMAND");
         assert_non_null(strstr(problem.message, bad[i].member));
         assert_string_equal(command.path, "untouched");
+    }
+}
+
+static void ticket_is_read_whatever_the_rest_is(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *json, *ticket; /* NULL: refused */
+    } rows[] = {
+        {"{\"ticket\":\"a.b.c\"}", "a.b.c"},
+        {"{\"path\":7,\"ticket\":\"a.b.c\"}", "a.b.c"},
+        {"{\"path\":\"/x\"}", ""},
+        {"{\"ticket\":\"a\",\"ticket\":\"b\"}", NULL},
+        {"{\"ticket\":\"\"}", NULL},
+        {"{\"ticket\":7}", NULL},
+        {"[]", NULL},
+        {"", NULL},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        char ticket[TICKET_MAX];
+        Problem problem;
+        int r = upload_command_ticket(rows[i].json, strlen(rows[i].json), ticket, &problem);
+        print_message("%s\n", rows[i].json);
+        assert_int_equal(r, rows[i].ticket ? 0 : -1);
+        if (rows[i].ticket)
+            assert_string_equal(ticket, rows[i].ticket);
     }
 }
 
@@ -395,6 +425,7 @@ int main(void)
         cmocka_unit_test(command_is_read_whole),
         cmocka_unit_test(null_member_is_not_given),
         cmocka_unit_test(bad_command_is_refused_and_its_member_named),
+        cmocka_unit_test(ticket_is_read_whatever_the_rest_is),
         cmocka_unit_test(command_members_are_bounded),
         cmocka_unit_test(payload_needs_no_terminator),
         cmocka_unit_test(status_survives_the_wire),

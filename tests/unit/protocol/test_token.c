@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -277,6 +278,37 @@ static void longest_receipt_and_message_fit(void **state)
     }
 }
 
+static void longest_upload_ticket_and_command_fit(void **state)
+{
+    (void)state;
+    Ticket ticket = a_ticket(), again;
+    UploadCommand *command CLEANUP(upload_command_cleanup) = calloc(1, sizeof(*command));
+    UploadCommand *parsed CLEANUP(upload_command_cleanup) = calloc(1, sizeof(*parsed));
+    Problem problem;
+    ticket.scope = TICKET_UPLOAD;
+    fill(ticket.client, CLIENT_ID_MAX, 'c');
+    fill(ticket.upload, UPLOAD_ID_MAX, 'u');
+    fill(ticket.receiver, sizeof(ticket.receiver) - 1, '\x01');
+    fill(ticket.path, FILE_PATH_MAX, 'a');
+    memset(ticket.path, '\x01', 205);
+    ticket.rate_bytes_per_s = ticket.max_size_bytes;
+    ticket.expires_unix_s = 1LL << 53;
+    char *token CLEANUP(free_ptr) = NULL;
+    assert_int_equal(ticket_sign(key, &ticket, &token), 0);
+    assert_int_equal(ticket_verify(ring, token, NOW, &again), 0);
+    assert_string_equal(again.path, ticket.path);
+    assert_string_equal(again.receiver, ticket.receiver);
+    assert_int_equal(again.rate_bytes_per_s, ticket.rate_bytes_per_s);
+
+    strcpy(command->path, ticket.path);
+    strcpy(command->receiver, ticket.receiver);
+    strcpy(command->ticket, token);
+    command->expires_unix_s = command->rate_bytes_per_s = command->max_size_bytes = 1ULL << 53;
+    char *text CLEANUP(free_ptr) = upload_command_format(command);
+    assert_int_equal(upload_command_parse(text, strlen(text), parsed, &problem), 0);
+    assert_string_equal(parsed->ticket, token);
+}
+
 static void what_could_not_be_read_is_not_signed(void **state)
 {
     (void)state;
@@ -403,6 +435,50 @@ static void unsigned_token_is_refused(void **state)
     assert_int_equal(ticket_verify(ring, token, NOW, &ticket), TOKEN_E_INVALID);
 }
 
+/* The classic confusion of algorithms: the public key, which anybody may know, as a shared secret. */
+static void hs256_with_the_public_key_is_refused(void **state)
+{
+    (void)state;
+    static const char header[] = "{\"alg\":\"HS256\",\"typ\":\"beckon-ticket+jwt\"}";
+    char *first CLEANUP(free_ptr) = text_base64url(header, strlen(header));
+    char *second CLEANUP(free_ptr) = text_base64url(TICKET_CLAIMS, strlen(TICKET_CLAIMS));
+    char *input CLEANUP(free_ptr) = text_format("%s.%s", first, second);
+    uint8_t mac[EVP_MAX_MD_SIZE];
+    unsigned mac_size = 0;
+    assert_non_null(HMAC(EVP_sha256(), rfc_public, (int)strlen(rfc_public), (const uint8_t *)input,
+                         strlen(input), mac, &mac_size));
+    char *third CLEANUP(free_ptr) = text_base64url(mac, mac_size);
+    char *token CLEANUP(free_ptr) = text_format("%s.%s", input, third);
+    Ticket ticket;
+    assert_int_equal(ticket_verify(ring, token, NOW, &ticket), TOKEN_E_INVALID);
+}
+
+static void ticket_of_a_later_time_is_refused_unless_it_was_signed_then(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *claims;
+        int expected;
+    } rows[] = {
+        {"\"iat\":1700000000,\"nbf\":1700000000", 0},
+        {"\"iat\":1600000000,\"nbf\":1699999999", 0},
+        {"\"iat\":1600000000,\"nbf\":1700000001", TOKEN_E_INVALID},
+        {"\"iat\":1700000500,\"nbf\":1700000500", 0}, /* our clock is behind */
+        {"\"iat\":1700000500,\"nbf\":1700000501", TOKEN_E_INVALID},
+        {"\"iat\":1700000000,\"nbf\":\"1700000000\"", TOKEN_E_INVALID},
+        {"\"iat\":1700000000,\"nbf\":null", TOKEN_E_INVALID},
+        {"\"iat\":1700000000,\"nbf\":-1", TOKEN_E_INVALID},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        char *claims CLEANUP(free_ptr) =
+            text_format("{\"scope\":\"upload\",\"aud\":\"a\",\"jti\":\"t1\",\"path\":\"/x\","
+                        "\"exp\":1800000000,%s}",
+                        rows[i].claims);
+        print_message("%s\n", claims);
+        assert_int_equal(verify_forged(TICKET_HEADER, claims), rows[i].expected);
+    }
+}
+
 static void one_kind_is_no_other(void **state)
 {
     (void)state;
@@ -452,6 +528,14 @@ static void bad_ticket_claims_are_refused(void **state)
         "x\",\"max_size\":null,\"iat\":1,\"exp\":1800000000}",
         "{\"scope\":\"upload\",\"aud\":\"a\",\"jti\":\"t1\",\"path\":\"/"
         "x\",\"max_size\":-1,\"iat\":1,\"exp\":1800000000}",
+        "{\"scope\":\"upload\",\"aud\":\"a\",\"jti\":\"t1\",\"path\":\"/"
+        "x\",\"rate\":0,\"iat\":1,\"exp\":1800000000}",
+        "{\"scope\":\"upload\",\"aud\":\"a\",\"jti\":\"t1\",\"path\":\"/"
+        "x\",\"receiver\":\"\",\"iat\":1,\"exp\":1800000000}",
+        "{\"scope\":\"upload\",\"aud\":\"a\",\"jti\":\"t1\",\"path\":\"/"
+        "x\",\"receiver\":null,\"iat\":1,\"exp\":1800000000}",
+        "{\"scope\":\"upload\",\"aud\":\"a\",\"jti\":\"t1\",\"path\":\"/"
+        "x\",\"receiver\":[\"backup\"],\"iat\":1,\"exp\":1800000000}",
         "{\"scope\":\"upload\",\"aud\":\"a\",\"jti\":\"t1\",\"path\":\"/x\",\"path\":\"/"
         "y\",\"iat\":1,\"exp\":1800000000}",
         "{\"scope\":\"upload\",\"aud\":\"a\",\"jti\":\"t1\",\"path\":\"/"
@@ -618,6 +702,7 @@ int main(void)
         cmocka_unit_test(ticket_round_trip),
         cmocka_unit_test(receipt_round_trip),
         cmocka_unit_test(longest_receipt_and_message_fit),
+        cmocka_unit_test(longest_upload_ticket_and_command_fit),
         cmocka_unit_test(what_could_not_be_read_is_not_signed),
         cmocka_unit_test(ticket_expires_at_exactly_its_time),
         cmocka_unit_test(every_flipped_bit_is_refused),
@@ -625,6 +710,8 @@ int main(void)
         cmocka_unit_test(malformed_token_is_refused),
         cmocka_unit_test(only_our_header_is_taken),
         cmocka_unit_test(unsigned_token_is_refused),
+        cmocka_unit_test(hs256_with_the_public_key_is_refused),
+        cmocka_unit_test(ticket_of_a_later_time_is_refused_unless_it_was_signed_then),
         cmocka_unit_test(one_kind_is_no_other),
         cmocka_unit_test(bad_ticket_claims_are_refused),
         cmocka_unit_test(bad_receipt_claims_are_refused),
