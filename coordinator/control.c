@@ -220,6 +220,7 @@ int control_change(Control *control, Request *request, RequestEvent event, const
         return r;
     keep_in_step(control, request);
     log_change(request, before);
+    tell_request(control, request);
     return 0;
 }
 

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "common/cleanup.h"
+#include "coordinator/events.h"
 #include "coordinator/store.h"
 #include "protocol/token.h"
 
@@ -28,6 +29,7 @@ typedef struct Control Control;
 typedef struct ControlConfig {
     Store *store;                /* the caller's; nobody else may use it before control_free() */
     const KeyRing *receipt_keys; /* the caller's */
+    Events *events;              /* the caller's; NULL: nobody is told */
     /* Queues a message, never blocks, is called with the mutex held. 0, or a negative errno: it is tried
      * again later. */
     int (*publish)(void *userdata, const char *topic, const void *payload, size_t size);

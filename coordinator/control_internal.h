@@ -93,6 +93,12 @@ void command_wake_all(Control *control);
 /* Publishes what is due for one. false: the broker takes no more now. */
 bool command_tick(Control *control, Open *open);
 
+/* --- tell.c: events, where somebody listens --- */
+
+void tell_client(Control *control, const Client *client);
+void tell_request(Control *control, const Request *request);
+void tell_progress(Control *control, const Open *open);
+
 /* --- follow.c --- */
 
 void follow_status(Control *control, const char *client, const char *id, const UploadStatus *status);

@@ -24,6 +24,7 @@ typedef struct Coordinator {
     Store *store;
     KeyRing *receipt_keys;
     SigningKey *ticket_key;
+    Events *events;
     Control *control;
     HttpServer *http;
     Rest rest;
@@ -95,6 +96,7 @@ static void on_tick(void *userdata)
 {
     Coordinator *coordinator = userdata;
     control_tick(coordinator->control);
+    events_tick(coordinator->events, clock_monotonic_ms(), clock_unix_ms());
     loop_timer_set(coordinator->timer, TICK_MS);
 }
 
@@ -138,12 +140,15 @@ static int start_control(Coordinator *coordinator, const CoordinatorConfig *conf
 {
     int r = make_folder_of(config->database);
     if (r == 0)
+        r = events_new(clock_unix_ms(), &coordinator->events);
+    if (r == 0)
         r = store_open(config->database, &coordinator->store);
     if (r < 0)
         return r;
     const ControlConfig control = {
         .store = coordinator->store,
         .receipt_keys = coordinator->receipt_keys,
+        .events = coordinator->events,
         .publish = publish,
         .publish_userdata = coordinator,
         .expires_ms = config->expires_ms,
@@ -161,6 +166,7 @@ static int start_control(Coordinator *coordinator, const CoordinatorConfig *conf
 static int start_rest(Coordinator *coordinator, const CoordinatorConfig *config)
 {
     coordinator->rest.control = coordinator->control;
+    coordinator->rest.events = coordinator->events;
     coordinator->rest.ticket_key = coordinator->ticket_key;
     coordinator->rest.receiver_url = config->receiver_url;
     const HttpServerConfig http = coordinator_http_config(config);
@@ -186,10 +192,12 @@ static int start(Coordinator *coordinator, const CoordinatorConfig *config)
 
 static void stop(Coordinator *coordinator)
 {
+    events_close(coordinator->events);
     (void)http_server_free(coordinator->http);
     (void)loop_free(coordinator->loop); /* before the link, whose descriptor it watches */
     (void)mqtt_link_free(coordinator->link);
     (void)control_free(coordinator->control);
+    (void)events_free(coordinator->events);
     (void)store_close(coordinator->store);
     (void)key_ring_free(coordinator->receipt_keys);
     (void)signing_key_free(coordinator->ticket_key);

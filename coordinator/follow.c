@@ -113,6 +113,8 @@ void follow_status(Control *control, const char *client, const char *id, const U
         if (request_next(open->state, event) == open->state) { /* once a second for each upload: no store */
             if (event == REQUEST_EVENT_DONE)
                 command_expect_receipt(control, open);
+            else
+                tell_progress(control, open);
             return;
         }
     }
@@ -305,6 +307,8 @@ void follow_presence(Control *control, const char *id, const Presence *presence,
         save(control, known);
     if (was_online != client->online)
         log_at(LOG_LEVEL_INFO, id, NULL, "%s", client->online ? "online" : "offline");
+    if (changed)
+        tell_client(control, client);
     if (came)
         command_wake_client(control, id);
 }
@@ -321,6 +325,7 @@ void follow_silence(Control *control)
         known->client.online = false;
         log_at(LOG_LEVEL_INFO, known->client.id, NULL, "offline: nothing was heard for %" PRId64 " s",
                known->patience_ms / 1000);
+        tell_client(control, &known->client);
     }
 }
 

@@ -10,6 +10,7 @@
 
 typedef struct Rest {
     Control *control;
+    Events *events;
     const SigningKey *ticket_key;
     const char *receiver_url; /* https://host:port, no slash at the end */
     Secret secret;

@@ -351,6 +351,8 @@ static void get_downloads(Call *call)
 }
 
 const Route rest_routes[] = {
+    {"GET", "/", true, web_get_page},
+    {"GET", "/web/*", true, web_get_file},
     {"GET", "/health", true, get_health},
     {"GET", "/livez", true, get_health},
     {"GET", "/readyz", true, get_ready},

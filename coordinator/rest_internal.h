@@ -31,5 +31,9 @@ typedef struct Route {
     void (*call)(Call *call);
 } Route;
 
+/* rest_web.c */
+void web_get_page(Call *call);
+void web_get_file(Call *call);
+
 extern const Route rest_routes[];
 extern const size_t rest_route_count;

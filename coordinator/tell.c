@@ -1,0 +1,46 @@
+/* What has changed, as events for whoever listens: the same JSON as a question would get. */
+#include "coordinator/control_internal.h"
+
+#include "coordinator/rest_json.h"
+
+#include <string.h>
+
+/* Takes json over. */
+static void tell(Control *control, Event event, cJSON *json)
+{
+    char *text CLEANUP(free_ptr) = json ? cJSON_PrintUnformatted(json) : NULL;
+    cJSON_Delete(json);
+    if (!text)
+        return; /* out of memory: the reader sees it when it looks */
+    event.json = text;
+    events_tell(control->config.events, &event);
+}
+
+static bool is_heard(const Control *control)
+{
+    return control->config.events && events_wanted(control->config.events);
+}
+
+void tell_client(Control *control, const Client *client)
+{
+    if (is_heard(control))
+        tell(control, (Event){.kind = EVENT_CLIENT, .client = client->id}, rest_client_json(client));
+}
+
+void tell_request(Control *control, const Request *request)
+{
+    if (is_heard(control))
+        tell(control, (Event){.kind = EVENT_REQUEST, .client = request->client, .request = request->id},
+             rest_request_json(request));
+}
+
+void tell_progress(Control *control, const Open *open)
+{
+    if (!is_heard(control))
+        return;
+    Request *request CLEANUP(free_ptr) = malloc(sizeof(*request));
+    if (!request || store_get_request(control->config.store, open->client, open->id, request) != 0)
+        return;
+    control_overlay_progress(control, request);
+    tell_request(control, request);
+}
