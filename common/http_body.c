@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <microhttpd.h>
+#include <poll.h>
 
 #define FILE_BLOCK ((size_t)64 * 1024)
 
@@ -85,6 +86,15 @@ void http_stream_wake(HttpStream *stream)
         return;
     stream->asleep = false;
     MHD_resume_connection(stream->connection);
+}
+
+bool http_stream_is_deserted(const HttpStream *stream)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(stream->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct pollfd peer = {.fd = info ? info->connect_fd : -1, .events = POLLRDHUP};
+
+    return poll(&peer, 1, 0) > 0 && (peer.revents & (POLLRDHUP | POLLHUP | POLLERR));
 }
 
 static struct MHD_Response *make_stream_body(HttpResponse *response, struct MHD_Connection *connection)

@@ -482,6 +482,7 @@ static int add_request(Control *control, Request *request, Problem *problem)
     }
     command_publish(control, control_open(control, request->client, request->id), request);
     log_at(LOG_LEVEL_INFO, request->client, request->id, "queued: %s", request->path);
+    tell_request(control, request);
     return 0;
 }
 

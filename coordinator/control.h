@@ -98,4 +98,7 @@ int control_each_client(Control *control, int (*each)(void *userdata, const Clie
 bool control_client(Control *control, const char *id, int (*each)(void *userdata, const Client *client),
                     void *userdata);
 
+/* Tells the events' readers of this request once more. */
+void control_tell(Control *control, const char *id);
+
 bool control_is_connected(Control *control);

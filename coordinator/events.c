@@ -172,7 +172,8 @@ void events_tick(Events *events, int64_t now_monotonic_ms, int64_t now_unix_ms)
         events->beat_ms = now_monotonic_ms;
     for (Reader *reader = events->readers; reader; reader = reader->later) {
         reader->beat_due |= beat;
-        reader->over |= reader->wish.until_unix_ms != 0 && now_unix_ms >= reader->wish.until_unix_ms;
+        reader->over |= (reader->wish.until_unix_ms != 0 && now_unix_ms >= reader->wish.until_unix_ms) ||
+                        (reader->stream && http_stream_is_deserted(reader->stream));
         if (reader->stream && (reader->beat_due || reader->over))
             http_stream_wake(reader->stream);
     }

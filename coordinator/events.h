@@ -54,7 +54,7 @@ bool events_wanted(Events *events);
  * off, and load anew when they come back. */
 void events_tell(Events *events, const Event *event);
 
-/* About once a second: heartbeats, and tokens that have ended. */
+/* About once a second: heartbeats, and the end of streams whose token has ended or whose peer has gone. */
 void events_tick(Events *events, int64_t now_monotonic_ms, int64_t now_unix_ms);
 
 /* The body of an answer to GET /events. last_id is what the reader has seen, or NULL: it begins with what

@@ -356,6 +356,7 @@ const Route rest_routes[] = {
     {"GET", "/health", true, get_health},
     {"GET", "/livez", true, get_health},
     {"GET", "/readyz", true, get_ready},
+    {"GET", "/events", false, events_get},
     {"GET", "/clients", false, get_clients},
     {"GET", "/clients/*", false, get_client},
     {"POST", "/download", false, post_download},

@@ -31,6 +31,9 @@ typedef struct Route {
     void (*call)(Call *call);
 } Route;
 
+/* rest_events.c */
+void events_get(Call *call);
+
 /* rest_web.c */
 void web_get_page(Call *call);
 void web_get_file(Call *call);

@@ -44,3 +44,11 @@ void tell_progress(Control *control, const Open *open)
     control_overlay_progress(control, request);
     tell_request(control, request);
 }
+
+void control_tell(Control *control, const char *id)
+{
+    Problem unknown;
+    Request *request CLEANUP(free_ptr) = malloc(sizeof(*request));
+    if (request && control_get(control, NULL, id, request, &unknown) == 0)
+        tell_request(control, request);
+}

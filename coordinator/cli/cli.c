@@ -31,6 +31,7 @@ static const Verb VERBS[] = {
      "  --status STATUS     only those in this state: queued, accepted, running, completed, failed, ...\n"
      "  --limit N           at most so many, up to 500; 100 if it is not given\n"},
     {"cancel", cli_cancel, "ID", "cancel a request", CLIENT_HELP},
+    {"watch", cli_watch, "[ID]", "show what happens, as it happens; with ID until that request is final", ""},
 };
 
 static const char GLOBAL_HELP[] =

@@ -70,3 +70,4 @@ int cli_get(Cli *cli, int argc, char **argv);
 int cli_status(Cli *cli, int argc, char **argv);
 int cli_downloads(Cli *cli, int argc, char **argv);
 int cli_cancel(Cli *cli, int argc, char **argv);
+int cli_watch(Cli *cli, int argc, char **argv);

@@ -10,6 +10,7 @@
 
 #define CONNECT_TIMEOUT_MS 15000L
 #define STALL_TIME_S 60L
+#define SILENCE_S 45L /* three heartbeats of a stream of events */
 #define ERROR_BODY_MAX 65536U
 
 struct RestClient {
@@ -345,21 +346,48 @@ int rest_locate(RestClient *client, const char *path, char **ret_url)
     return 0;
 }
 
-int rest_fetch(RestClient *client, const char *url, uint64_t offset, RestSink *sink, void *userdata)
+/* A body that goes into the sink as it comes. */
+static int stream(RestClient *client, const char *url, Body *body)
 {
-    Body body CLEANUP(body_deinit) = {.max = ERROR_BODY_MAX, .sink = sink, .userdata = userdata};
     long status = 0;
-
-    if (!prepare(client, url, &body) ||
-        curl_easy_setopt(client->curl, CURLOPT_RESUME_FROM_LARGE, (curl_off_t)offset) != CURLE_OK ||
-        curl_easy_setopt(client->curl, CURLOPT_BUFFERSIZE, 128L * 1024) != CURLE_OK ||
-        curl_easy_setopt(client->curl, CURLOPT_LOW_SPEED_LIMIT, 1L) != CURLE_OK ||
-        curl_easy_setopt(client->curl, CURLOPT_LOW_SPEED_TIME, STALL_TIME_S) != CURLE_OK)
-        return fail(client, REST_E_REFUSED, ERROR_INTERNAL, "NO_MEMORY", "out of memory");
     int r = perform(client, url, &status);
-    if (body.sink_failed)
+
+    if (body->sink_failed)
         return REST_E_SINK;
     if (r != 0)
         return r;
-    return status == 200 || status == 206 ? 0 : refused(client, status, &body);
+    return status == 200 || status == 206 ? 0 : refused(client, status, body);
+}
+
+static bool limit_silence(RestClient *client, long seconds)
+{
+    return curl_easy_setopt(client->curl, CURLOPT_LOW_SPEED_LIMIT, 1L) == CURLE_OK &&
+           curl_easy_setopt(client->curl, CURLOPT_LOW_SPEED_TIME, seconds) == CURLE_OK;
+}
+
+int rest_fetch(RestClient *client, const char *url, uint64_t offset, RestSink *sink, void *userdata)
+{
+    Body body CLEANUP(body_deinit) = {.max = ERROR_BODY_MAX, .sink = sink, .userdata = userdata};
+
+    if (!prepare(client, url, &body) || !limit_silence(client, STALL_TIME_S) ||
+        curl_easy_setopt(client->curl, CURLOPT_RESUME_FROM_LARGE, (curl_off_t)offset) != CURLE_OK ||
+        curl_easy_setopt(client->curl, CURLOPT_BUFFERSIZE, 128L * 1024) != CURLE_OK)
+        return fail(client, REST_E_REFUSED, ERROR_INTERNAL, "NO_MEMORY", "out of memory");
+    return stream(client, url, &body);
+}
+
+int rest_listen(RestClient *client, const char *path, const char *last_id, RestSink *sink, void *userdata)
+{
+    struct curl_slist *headers CLEANUP(free_headers) = NULL;
+    char *url CLEANUP(free_ptr) = text_format("%s%s", client->base, path);
+    char *last CLEANUP(free_ptr) = text_format("Last-Event-ID: %s", last_id);
+    Body body CLEANUP(body_deinit) = {.max = ERROR_BODY_MAX, .sink = sink, .userdata = userdata};
+
+    if (!url || !last || !prepare_call(client, url, REST_TIMEOUT_MS, &body) ||
+        curl_easy_setopt(client->curl, CURLOPT_TIMEOUT_MS, 0L) != CURLE_OK ||
+        !limit_silence(client, SILENCE_S) || !add_header(&headers, "Accept: text/event-stream") ||
+        (last_id[0] && !add_header(&headers, last)) ||
+        curl_easy_setopt(client->curl, CURLOPT_HTTPHEADER, headers) != CURLE_OK)
+        return fail(client, REST_E_REFUSED, ERROR_INTERNAL, "NO_MEMORY", "out of memory");
+    return stream(client, url, &body);
 }

@@ -36,7 +36,7 @@ enum {
     REST_E_REFUSED,         /* the server said no, or can't be trusted: trying again is pointless */
     REST_E_INTERRUPTED,
     REST_E_RANGE, /* rest_fetch() only: the server can't go on at the offset */
-    REST_E_SINK,  /* rest_fetch() only: the sink has failed */
+    REST_E_SINK,  /* the sink has ended it */
 };
 
 /* Why the last call failed. Strings in it are a stranger's. It lives until the next call. */
@@ -67,9 +67,14 @@ void rest_reply_deinit(RestReply *reply);
  * frees it. */
 int rest_locate(RestClient *client, const char *path, char **ret_url) MUST_CHECK;
 
-/* Takes a piece of the content. 0, or a negative errno, which ends the fetch. */
+/* Takes a piece of a body. 0, or a negative errno, which ends the fetch. */
 typedef int RestSink(void *userdata, const void *data, size_t size);
 
 /* Gets url from offset on, without credentials. 0 once the answer has come to its clean end, or REST_E_*. */
 int rest_fetch(RestClient *client, const char *url, uint64_t offset, RestSink *sink,
                void *userdata) MUST_CHECK;
+
+/* Gets the events at path from the one after last_id ("": from now) until the server ends them: then 0. Or
+ * REST_E_*; a server of which nothing is heard for 45 seconds counts as gone. */
+int rest_listen(RestClient *client, const char *path, const char *last_id, RestSink *sink,
+                void *userdata) MUST_CHECK;

@@ -9,7 +9,13 @@
 
 struct HttpStream {
     unsigned slept, woken;
+    bool deserted;
 };
+
+bool http_stream_is_deserted(const HttpStream *stream)
+{
+    return stream->deserted;
+}
 
 void http_stream_sleep(HttpStream *stream)
 {
@@ -306,6 +312,21 @@ static void a_stream_ends_with_its_token_and_with_the_server(void **state)
     assert_int_equal(grants_freed, 3);
 }
 
+static void a_stream_whose_peer_has_gone_ends(void **state)
+{
+    Events *events = *state;
+    Listener listener;
+
+    assert_int_equal(listen_as(events, &listener, (EventReader){0}, NULL), 0);
+    assert_non_null(take(&listener));
+    assert_string_equal(take(&listener), "");
+    listener.stream.deserted = true;
+    events_tick(events, 10, 1000);
+    assert_int_equal(listener.stream.woken, 1);
+    assert_null(take(&listener));
+    hang_up(&listener);
+}
+
 static void readers_are_bounded_in_number(void **state)
 {
     Events *events = *state;
@@ -339,6 +360,7 @@ int main(void)
         TEST(a_read_gives_whole_events_only),
         TEST(a_quiet_stream_has_a_heartbeat),
         TEST(a_stream_ends_with_its_token_and_with_the_server),
+        TEST(a_stream_whose_peer_has_gone_ends),
         TEST(readers_are_bounded_in_number),
     };
 

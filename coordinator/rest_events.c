@@ -1,0 +1,59 @@
+/* GET /events: what happens, as it happens. */
+#include "coordinator/rest_internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+static bool sees_all(const void *grant, const Event *event)
+{
+    (void)grant;
+    (void)event;
+    return true;
+}
+
+/* false: it is there and is no id. */
+static bool read_id(Call *call, const char *name, char out[static UPLOAD_ID_SIZE])
+{
+    const char *id = http_request_query(call->request, name);
+    if (id && !upload_id_is_valid(id))
+        return false;
+    (void)snprintf(out, UPLOAD_ID_SIZE, "%s", id ? id : "");
+    return true;
+}
+
+static void refuse_events(Call *call, int error)
+{
+    Problem problem;
+    if (error == -EINVAL)
+        (void)problem_set(&problem, ERROR_INVALID_ARGUMENT, "INVALID_QUERY",
+                          "requestId and batchId must be ids as POST /download gives them.");
+    else
+        (void)problem_set(&problem, ERROR_RESOURCE_EXHAUSTED, "TOO_MANY_READERS",
+                          "Too many others listen already; close a page or a `beckon watch`.");
+    call_refuse(call, 0, &problem);
+}
+
+void events_get(Call *call)
+{
+    EventReader reader = {.may_see = sees_all, .free_grant = free};
+    HttpSource source;
+    if (!read_id(call, "requestId", reader.request) || !read_id(call, "batchId", reader.batch)) {
+        refuse_events(call, -EINVAL);
+        return;
+    }
+    const char *last_id = http_request_header(call->request, "Last-Event-ID");
+    if (!last_id)
+        last_id = http_request_query(call->request, "lastEventId");
+    int r = events_listen(call->rest->events, &reader, last_id, &source);
+    if (r < 0) {
+        refuse_events(call, r);
+        return;
+    }
+    HttpResponse *response = http_response_new(200);
+    http_response_header(response, "Cache-Control", "no-store");
+    http_response_header(response, "X-Content-Type-Options", "nosniff");
+    http_response_stream(response, "text/event-stream", &source);
+    http_respond(call->request, response);
+    if (reader.request[0]) /* as it is now, so that nothing falls between a look and the first event */
+        control_tell(call->rest->control, reader.request);
+}

@@ -1,0 +1,77 @@
+"""A reader of GET /events: server-sent events as any client sees them."""
+
+import json
+import threading
+
+from .waiting import wait_until
+
+
+class Event:
+    def __init__(self, number, kind, data):
+        self.id = number
+        self.kind = kind
+        self.data = data
+
+    def __repr__(self):
+        return f"<{self.id} {self.kind} {self.data}>"
+
+
+class EventReader:
+    """Reads on a thread of its own until close(). events: all so far; beats: heartbeats; ended: the server has ended it."""
+
+    def __init__(self, https, path="/events", last_id=None):
+        self.events = []
+        self.beats = 0
+        self.ended = False
+        self.stream = https.connect()
+        head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{https.port}\r\nAuthorization: Bearer {https.bearer}\r\n"
+        if last_id is not None:
+            head += f"Last-Event-ID: {last_id}\r\n"
+        self.stream.sendall((head + "\r\n").encode())
+        self.file = self.stream.makefile("rb")
+        self.status = int(self.file.readline().split()[1])
+        self.headers = {}
+        while line := self.file.readline().strip():
+            name, value = line.decode().split(":", 1)
+            self.headers[name.lower()] = value.strip()
+        self.thread = threading.Thread(target=self._read, daemon=True)
+        if self.status == 200:
+            self.thread.start()
+
+    def _lines(self):
+        """The body without its chunks' heads: a chunk holds whole events."""
+        while size := int(self.file.readline().strip() or b"0", 16):
+            yield from self.file.read(size).decode().split("\n")
+            self.file.readline()
+
+    def _read(self):
+        fields = {}
+        try:
+            for line in self._lines():
+                if line.startswith(":"):
+                    self.beats += 1
+                elif line:
+                    name, value = line.split(": ", 1)
+                    fields[name] = value
+                elif "event" in fields:
+                    self.events.append(Event(fields["id"], fields["event"], json.loads(fields["data"])))
+                    fields = {}
+        except (OSError, ValueError):
+            pass
+        self.ended = True
+
+    def of(self, kind, **wanted):
+        """The events of a kind whose data has these members."""
+        return [event for event in list(self.events)
+                if event.kind == kind and all(event.data.get(name) == value for name, value in wanted.items())]
+
+    def wait(self, kind, **wanted):
+        wait_until(lambda: self.of(kind, **wanted), lambda: f"the event {kind} {wanted}; there were {self.events[-5:]}")
+        return self.of(kind, **wanted)[0]
+
+    def close(self):
+        try:
+            self.stream.shutdown(2)
+        except OSError:
+            pass
+        self.stream.close()
