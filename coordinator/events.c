@@ -32,7 +32,7 @@ struct Events {
     uint64_t first, end; /* numbers of the oldest that is kept, and of the one to come */
     size_t bytes;
     bool closed;
-    int64_t beat_ms;
+    int64_t now_ms, beat_ms, heard_ms; /* monotonic: the last tick, heartbeat, and tick with a reader */
     Reader *readers;
     size_t reader_count;
     Kept ring[EVENTS_KEPT_MAX]; /* event n is at n % EVENTS_KEPT_MAX */
@@ -55,6 +55,7 @@ int events_new(int64_t now_unix_ms, Events **ret_events)
         return -ENOMEM;
     events->life = now_unix_ms;
     events->first = events->end = 1;
+    events->heard_ms = -EVENTS_PATIENCE_MS;
     int r = -pthread_mutex_init(&events->mutex, NULL);
     if (r < 0) {
         free(events);
@@ -99,12 +100,6 @@ void events_close(Events *events)
     wake_all(events);
 }
 
-bool events_wanted(Events *events)
-{
-    LOCKED(events);
-    return events->reader_count > 0;
-}
-
 size_t events_reader_count(Events *events)
 {
     LOCKED(events);
@@ -138,6 +133,15 @@ static void forget_all(Events *events)
     events->first = ++events->end; /* a gap: whoever has seen all before it must load anew */
 }
 
+bool events_wanted(Events *events)
+{
+    LOCKED(events);
+    bool wanted = events->reader_count > 0 || events->now_ms - events->heard_ms < EVENTS_PATIENCE_MS;
+    if (!wanted)
+        forget_all(events);
+    return wanted;
+}
+
 void events_tell(Events *events, const Event *event)
 {
     LOCKED(events);
@@ -167,6 +171,9 @@ void events_tell(Events *events, const Event *event)
 void events_tick(Events *events, int64_t now_monotonic_ms, int64_t now_unix_ms)
 {
     LOCKED(events);
+    events->now_ms = now_monotonic_ms;
+    if (events->reader_count > 0)
+        events->heard_ms = now_monotonic_ms;
     bool beat = now_monotonic_ms - events->beat_ms >= EVENTS_BEAT_MS;
     if (beat)
         events->beat_ms = now_monotonic_ms;

@@ -16,6 +16,7 @@
 #define EVENTS_BYTES_MAX ((size_t)4 * 1024 * 1024)
 #define EVENTS_READERS_MAX 64
 #define EVENTS_BEAT_MS 15000
+#define EVENTS_PATIENCE_MS 60000
 
 typedef struct Events Events;
 
@@ -47,7 +48,8 @@ int events_new(int64_t now_unix_ms, Events **ret_events) MUST_CHECK;
 void events_close(Events *events);
 Events *events_free(Events *events); /* returns NULL */
 
-/* Whether it is worth the work to make an event. */
+/* Whether it is worth the work to make an event of what has just happened: somebody listens, or did so a
+ * minute ago and may come back. If not, those who come back have a gap. */
 bool events_wanted(Events *events);
 
 /* Keeps and sends it. One that is larger than EVENT_SIZE_MAX is left out. Out of memory, the readers are cut

@@ -212,6 +212,28 @@ static void the_id_of_a_reset_is_a_place_to_go_on_from(void **state)
     hang_up(&listener);
 }
 
+static void what_nobody_waits_for_is_not_made_and_leaves_a_gap(void **state)
+{
+    Events *events = *state;
+    Listener listener;
+
+    assert_false(events_wanted(events));
+    assert_int_equal(listen_as(events, &listener, (EventReader){0}, NULL), 0);
+    assert_true(events_wanted(events));
+    tell(events, "a", "{}");
+    assert_non_null(strstr(take(&listener), "id: 1000-2\n"));
+    events_tick(events, 1000, 0);
+    hang_up(&listener);
+    events_tick(events, 2000, 0);
+    assert_true(events_wanted(events)); /* it may come back */
+    tell(events, "a", "{}");
+    events_tick(events, 1000 + EVENTS_PATIENCE_MS, 0);
+    assert_false(events_wanted(events));
+    assert_int_equal(listen_as(events, &listener, (EventReader){0}, "1000-3"), 0);
+    assert_non_null(strstr(take(&listener), "event: reset"));
+    hang_up(&listener);
+}
+
 static void who_falls_behind_the_ring_is_cut_off(void **state)
 {
     Events *events = *state;
@@ -354,6 +376,7 @@ int main(void)
         TEST(who_comes_back_goes_on_where_it_was),
         TEST(who_has_missed_what_is_gone_is_told_to_load_anew),
         TEST(the_id_of_a_reset_is_a_place_to_go_on_from),
+        TEST(what_nobody_waits_for_is_not_made_and_leaves_a_gap),
         TEST(who_falls_behind_the_ring_is_cut_off),
         TEST(the_ring_is_bounded_in_bytes_too),
         TEST(an_event_that_is_too_large_is_left_out),
