@@ -24,9 +24,14 @@ const ConfigKey agent_config_keys[] = {
      .max = 3600000},
     {"labels", NULL, CONFIG_PAIRS, MEMBER(labels)},
 
-    {"files", "allow", CONFIG_LIST, MEMBER(allow)},
-    {"files", "base", CONFIG_FOLDER, MEMBER(base)},
-    {"files", "max_size", CONFIG_SIZE, MEMBER(max_size_bytes), .fallback = "0"},
+    {"files", "allow", CONFIG_LIST, MEMBER(files.allow)},
+    {"files", "deny", CONFIG_LIST, MEMBER(files.deny)},
+    {"files", "base", CONFIG_FOLDER, MEMBER(files.base)},
+    {"files", "max_size", CONFIG_SIZE, MEMBER(files.max_size_bytes), .fallback = "0"},
+    {"files", "follow_symlinks", CONFIG_BOOL, MEMBER(files.follow_symlinks), .fallback = "no"},
+    {"files", "one_file_system", CONFIG_BOOL, MEMBER(files.one_file_system), .fallback = "no"},
+    {"files", "single_link", CONFIG_BOOL, MEMBER(files.single_link), .fallback = "no"},
+    {"files", "owner", CONFIG_LIST, MEMBER(files.owner)},
 
     {"receiver", "url", CONFIG_STRING, MEMBER(receiver_url), .required = true},
     {"receiver", "ca", CONFIG_FILE, MEMBER(receiver_ca)},
@@ -124,21 +129,6 @@ static int check_receivers(AgentConfig *config)
     return mistakes;
 }
 
-static int check_folders(AgentConfig *config)
-{
-    int mistakes = 0;
-
-    for (size_t i = 0; i < config->allow.count; i++)
-        if (config->allow.items[i][0] != '/' || strstr(config->allow.items[i], "/../")) {
-            config_mistake("files", "allow", "[files] allow: '%s' is not an absolute folder",
-                           config->allow.items[i]);
-            mistakes++;
-        }
-    if (!config->base && config->allow.count > 0 && !(config->base = strdup(config->allow.items[0])))
-        mistakes++;
-    return mistakes;
-}
-
 static int check_backoff(const AgentConfig *config)
 {
     if (config->retry_min_ms <= config->retry_max_ms)
@@ -210,7 +200,7 @@ int agent_config_check(void *agent_config)
         mistakes += check_client_id(config);
     mistakes += check_receiver_credentials(config);
     mistakes += check_receivers(config);
-    mistakes += check_folders(config);
+    mistakes += policy_check_config(&config->files);
     mistakes += check_labels(config);
     mistakes += check_backoff(config);
     return mistakes + find_worker(config);

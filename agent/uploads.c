@@ -24,7 +24,6 @@ struct Uploads {
     Loop *loop;
     const AgentConfig *config;
     UploadsEvents events;
-    Policy policy;
     JobStore *store;
     Job *jobs; /* not final, or final and not reported; oldest first */
     LoopSource *schedule_timer, *forget_timer;
@@ -249,7 +248,7 @@ static void start(Uploads *uploads, Job *job)
     const char *url = agent_config_receiver(uploads->config, job->receiver);
     bool resume = false;
 
-    if (attempt_look(uploads->config, &uploads->policy, job, &resume) < 0) {
+    if (attempt_look(uploads->config, job, &resume) < 0) {
         if (job->fd < 0 && attempt_may_come_back(job))
             try_again(uploads, job, 0);
         else
@@ -375,7 +374,7 @@ static int examine(Uploads *uploads, Job *job)
     if (active + queued >= uploads->config->concurrency + uploads->config->queue)
         return problem_set(&job->problem, ERROR_RESOURCE_EXHAUSTED, "QUEUE_FULL",
                            "The device has %u uploads waiting already; ask again later.", queued);
-    if (policy_open(&uploads->policy, job->path, job->max_size_bytes, &file, &job->problem) < 0)
+    if (policy_open(&uploads->config->files, job->path, job->max_size_bytes, &file, &job->problem) < 0)
         return -1;
     job->fd = file.fd;
     job->has_snapshot = true;
@@ -545,8 +544,6 @@ int uploads_new(Loop *loop, const AgentConfig *config, const UploadsEvents *even
     uploads->loop = loop;
     uploads->config = config;
     uploads->events = *events;
-    uploads->policy =
-        (Policy){.allow = &config->allow, .base = config->base, .max_size_bytes = config->max_size_bytes};
     int r = job_store_open(config->state_dir, &uploads->store);
     if (r == 0)
         r = loop_add_timer(loop, on_schedule, uploads, &uploads->schedule_timer);
