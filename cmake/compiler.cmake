@@ -2,7 +2,7 @@
 add_library(warnings INTERFACE)
 target_compile_options(warnings INTERFACE
   -Wall -Wextra -Wshadow -Wconversion -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef
-  -Wimplicit-fallthrough $<$<BOOL:${BECKON_WERROR}>:-Werror>)
+  -Wimplicit-fallthrough $<$<C_COMPILER_ID:Clang>:-Wno-format-nonliteral> $<$<BOOL:${BECKON_WERROR}>:-Werror>)
 
 add_library(hardening INTERFACE)
 target_compile_options(hardening INTERFACE -fstack-protector-strong -fno-common)
@@ -15,6 +15,11 @@ add_library(sanitizers INTERFACE)
 if(BECKON_SANITIZE)
   target_compile_options(sanitizers INTERFACE -fsanitize=${BECKON_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(sanitizers INTERFACE -fsanitize=${BECKON_SANITIZE})
+  target_compile_definitions(sanitizers INTERFACE BECKON_SANITIZED) # common/cage.h
+endif()
+
+if(BECKON_FUZZ)
+  target_compile_options(sanitizers INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
 set(CMAKE_C_STANDARD 11)

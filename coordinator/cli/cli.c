@@ -79,6 +79,18 @@ void cli_error(const char *format, ...)
     va_end(arguments);
 }
 
+int cli_print_json(const char *json)
+{
+    char *shown CLEANUP(free_ptr) = text_printable_json(json);
+
+    if (!shown) {
+        cli_error("out of memory");
+        return EXIT_FAILED;
+    }
+    (void)puts(shown);
+    return EXIT_DONE;
+}
+
 int cli_usage_error(const char *verb, const char *format, ...)
 {
     va_list arguments;

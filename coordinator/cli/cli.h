@@ -48,6 +48,10 @@ void cli_error(const char *format, ...) PRINTF_LIKE(1, 2);
 /* The same with the verb's usage after it. Returns EXIT_USAGE. */
 int cli_usage_error(const char *verb, const char *format, ...) PRINTF_LIKE(2, 3);
 
+/* One line of JSON on standard output, which may be a terminal: it means the same, and holds nothing that a
+ * terminal obeys. EXIT_DONE, or EXIT_FAILED when out of memory. */
+int cli_print_json(const char *json) MUST_CHECK;
+
 /* Makes cli->rest. EXIT_DONE, or EXIT_USAGE after a line that says what is missing. */
 int cli_connect(Cli *cli) MUST_CHECK;
 

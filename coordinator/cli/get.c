@@ -196,9 +196,11 @@ static int finish(Cli *cli, const Download *download, const char *json, Output *
                   download_problem(download, problem, sizeof(problem)));
     else if (output)
         code = fetch_content(cli, download, output, progress);
-    if (cli->json)
-        (void)puts(json);
-    else if (code == EXIT_DONE && output)
+    if (cli->json) {
+        int printed = cli_print_json(json);
+        return code == EXIT_DONE ? printed : code;
+    }
+    if (code == EXIT_DONE && output)
         say_saved(output, download);
     else if (code == EXIT_DONE)
         download_print(download, stdout);
@@ -230,7 +232,9 @@ int cli_get(Cli *cli, int argc, char **argv)
     if (code != EXIT_DONE)
         return code;
     if (options.no_wait) {
-        (void)puts(cli->json ? reply.text : id);
+        if (cli->json)
+            return cli_print_json(reply.text);
+        (void)puts(id);
         return EXIT_DONE;
     }
     rest_reply_deinit(&reply);
