@@ -10,8 +10,10 @@ typedef struct AgentConfig {
     char *client_id; /* after the check: never NULL */
     char *state_dir;
     char *worker; /* path of beckon-upload; after the check: never NULL */
+    bool require_sandbox;
     uint64_t concurrency, queue, remember, heartbeat_ms;
-    ConfigList labels; /* "name=value" */
+    ConfigList coordinator_keys; /* none: commands need no ticket */
+    ConfigList labels;           /* "name=value" */
 
     Policy files;
 
