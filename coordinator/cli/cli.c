@@ -32,6 +32,16 @@ static const Verb VERBS[] = {
      "  --status STATUS     only those in this state: queued, accepted, running, completed, failed, ...\n"
      "  --limit N           at most so many, up to 500; 100 if it is not given\n"},
     {"cancel", cli_cancel, "ID", "cancel a request", CLIENT_HELP},
+    {"token", cli_token, "create|verify [FILE]", "make or examine a user's token; needs no coordinator",
+     "create                signs one and prints it\n"
+     "  --user NAME         whose it is\n"
+     "  --scope SCOPES      some of read,pull,admin\n"
+     "  --clients PATTERNS  for which devices, restaurant_*,kiosk-7; may be given again\n"
+     "  --ttl TIME          how long it lasts; 12h if it is not given\n"
+     "  --key FILE          the private key that signs it [BECKON_SIGNING_KEY]\n"
+     "  -o, --output FILE   write it to a new file that only you may read\n"
+     "verify FILE           checks one (of --token-file; -: standard input) and prints what it says\n"
+     "  --key FILE          the public key; may be given again\n"},
     {"ticket", cli_ticket, "CLIENT PATH --key FILE", "print a command to publish without the coordinator",
      "  --key FILE          the coordinator's signing key [BECKON_SIGNING_KEY]\n"
      "  --id ID             of the upload, and so the topic's end; a new one if it is not given\n"

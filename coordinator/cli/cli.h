@@ -84,4 +84,5 @@ int cli_get(Cli *cli, int argc, char **argv);
 int cli_status(Cli *cli, int argc, char **argv);
 int cli_downloads(Cli *cli, int argc, char **argv);
 int cli_cancel(Cli *cli, int argc, char **argv);
+int cli_token(Cli *cli, int argc, char **argv);
 int cli_ticket(Cli *cli, int argc, char **argv);
