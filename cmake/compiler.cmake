@@ -2,7 +2,7 @@
 add_library(warnings INTERFACE)
 target_compile_options(warnings INTERFACE
   -Wall -Wextra -Wshadow -Wconversion -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef
-  -Wimplicit-fallthrough $<$<C_COMPILER_ID:Clang>:-Wno-format-nonliteral> $<$<BOOL:${BECKON_WERROR}>:-Werror>)
+  -Wimplicit-fallthrough $<$<BOOL:${BECKON_WERROR}>:-Werror>)
 
 add_library(hardening INTERFACE)
 target_compile_options(hardening INTERFACE -fstack-protector-strong -fno-common)

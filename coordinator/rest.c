@@ -54,15 +54,17 @@ int call_audit(Call *call, unsigned status, const char *reason, Problem *problem
 
 /* --- answers --- */
 
+/* text, in JSON, may quote strangers, and curl shows it on terminals. */
 static void send_text(Call *call, unsigned status, const char *type, const char *text, const char *name,
                       const char *value)
 {
-    HttpResponse *response = text ? http_response_new(status) : NULL;
+    char *shown CLEANUP(free_ptr) = text ? text_printable_json(text) : NULL;
+    HttpResponse *response = shown ? http_response_new(status) : NULL;
     http_response_header(response, "Cache-Control", "no-store");
     http_response_header(response, "X-Content-Type-Options", "nosniff");
     if (name)
         http_response_header(response, name, value);
-    http_response_text(response, type, text);
+    http_response_text(response, type, shown);
     http_respond(call->request, response);
 }
 

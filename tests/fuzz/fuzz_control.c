@@ -3,16 +3,17 @@
  *
  *   beckon/v1/r1/status/a {"state":"running"}
  *   POST /download {"clientId":"r1","fileName":"/x"}
- *   GET /downloads?client=r1&limit=5
+ *   ~GET /downloads?limit=5                         "~": by a user who may know of r1 only
  *
- * Every request is answered once, with JSON that is whole; and without a receipt's signature nothing is ever
- * completed. */
+ * Every request is answered once, with JSON that is whole and printable; without a receipt's signature
+ * nothing is ever completed; and that user never hears of another device. */
 #include "fake_http.h"
 #include "fuzz.h"
 
 #include "common/json.h"
 #include "common/log.h"
 #include "coordinator/rest.h"
+#include "protocol/grant.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -32,6 +33,7 @@ static char folder[] = "/dev/shm/beckon-fuzz-XXXXXX";
 static SigningKey *key;
 static KeyRing *ring;
 static Rest rest;
+static char *limited_token; /* read and pull, for r1 */
 static int64_t now_ms;
 
 static int64_t fake_monotonic_ms(void)
@@ -65,6 +67,18 @@ static void remove_folder(void)
     }
     (void)signing_key_free(key);
     (void)key_ring_free(ring);
+    free(limited_token);
+}
+
+static void make_limited_token(void)
+{
+    static Grant grant = {.user = "anna",
+                          .scopes = GRANT_READ | GRANT_PULL,
+                          .pattern_count = 1,
+                          .patterns = {"r1"},
+                          .expires_unix_s = 9000000000};
+
+    FUZZ_CHECK(grant_sign(key, &grant, &limited_token) == 0);
 }
 
 static void load(void)
@@ -76,12 +90,31 @@ static void load(void)
     char *path = strdup(fuzz_file(public_key, strlen(public_key)));
     FUZZ_CHECK(path && key_ring_load(&path, 1, &ring, NULL) == 0);
     free(path);
-    FUZZ_CHECK(secret_load(fuzz_file(TOKEN "\n", sizeof(TOKEN)), &rest.secret) == 0);
+    FUZZ_CHECK(secret_load(fuzz_file(TOKEN "\n", sizeof(TOKEN)), &rest.access.secret) == 0);
+    rest.access.has_secret = true;
+    rest.access.keys = ring;
     rest.ticket_key = key;
+    make_limited_token();
     rest.receiver_url = "https://receiver.example:8443";
 }
 
-static void check_response(const HttpResponse *response)
+/* No member that names a device names another one than r1. */
+static void check_limited(const cJSON *item)
+{
+    const cJSON *child = NULL;
+
+    cJSON_ArrayForEach(child, item)
+    {
+        bool names =
+            child->string && (strcmp(child->string, "clientId") == 0 || strcmp(child->string, "id") == 0);
+        bool in_list = item->string && strcmp(item->string, "knownClients") == 0;
+        FUZZ_CHECK(!(names || in_list) || strcmp(child->valuestring, "r1") == 0);
+        if (!names && !(child->string && strcmp(child->string, "labels") == 0))
+            check_limited(child);
+    }
+}
+
+static void check_response(const HttpResponse *response, bool limited)
 {
     bool redirect = response->status == 302;
 
@@ -92,7 +125,9 @@ static void check_response(const HttpResponse *response)
     if (redirect)
         return;
     cJSON *object = json_parse_object(response->copy, response->size, SIZE_MAX);
-    FUZZ_CHECK(object);
+    FUZZ_CHECK(object && fuzz_is_printable(response->copy, false));
+    if (limited)
+        check_limited(object);
     FUZZ_CHECK((response->status >= 400) == cJSON_HasObjectItem(object, "detail") || response->status == 503);
     FUZZ_CHECK(!strstr(response->copy, "\"status\":\"completed\""));
     cJSON_Delete(object);
@@ -109,11 +144,13 @@ static void read_query(char *text, HttpRequest *request)
 }
 
 /* "METHOD /path?query body" */
-static void ask(char *line)
+static void ask(char *line, bool limited)
 {
     HttpRequest request = {.method = line, .path = "/"};
-    char authorization[] = "Authorization: Bearer " TOKEN, idempotency[] = "Idempotency-Key: k";
+    char authorization[1024], idempotency[] = "Idempotency-Key: k";
 
+    (void)snprintf(authorization, sizeof(authorization), "Authorization: Bearer %s",
+                   limited ? limited_token : TOKEN);
     (void)fuzz_cut(&line, ' ');
     if (line)
         request.path = line;
@@ -129,7 +166,7 @@ static void ask(char *line)
         fake_field_add(&request.headers, idempotency);
     fake_http_run(&request, &rest_handlers, &rest);
     if (request.response)
-        check_response(request.response);
+        check_response(request.response, limited);
     fake_http_deinit(&request);
 }
 
@@ -162,6 +199,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     Store *store = open_store();
     const ControlConfig config = {.store = store,
                                   .receipt_keys = ring,
+                                  .ticket_key = key,
                                   .publish = publish,
                                   .expires_ms = 3600000,
                                   .republish_ms = 300000,
@@ -174,7 +212,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (strncmp(line, "beckon/", 7) == 0)
             hear(rest.control, line);
         else if (*line)
-            ask(line);
+            ask(line + (*line == '~'), *line == '~');
         now_ms += 60000;
         control_tick(rest.control);
     }

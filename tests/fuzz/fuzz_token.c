@@ -8,6 +8,7 @@
 
 #include "common/json.h"
 #include "common/text.h"
+#include "protocol/grant.h"
 #include "protocol/jws.h"
 
 #include <openssl/evp.h>
@@ -65,8 +66,10 @@ static char *sign_as_given(const char *header, const char *claims)
 static bool tickets_agree(const Ticket *a, const Ticket *b)
 {
     return a->scope == b->scope && strcmp(a->client, b->client) == 0 && strcmp(a->upload, b->upload) == 0 &&
-           strcmp(a->path, b->path) == 0 && a->max_size_bytes == b->max_size_bytes &&
-           a->issued_unix_s == b->issued_unix_s && a->expires_unix_s == b->expires_unix_s;
+           strcmp(a->path, b->path) == 0 && strcmp(a->user, b->user) == 0 &&
+           strcmp(a->receiver, b->receiver) == 0 && a->max_size_bytes == b->max_size_bytes &&
+           a->rate_bytes_per_s == b->rate_bytes_per_s && a->issued_unix_s == b->issued_unix_s &&
+           a->expires_unix_s == b->expires_unix_s;
 }
 
 static bool check_ticket(const char *token)
@@ -105,13 +108,42 @@ static bool check_receipt(const char *token)
     return true;
 }
 
+static bool grants_agree(const Grant *a, const Grant *b)
+{
+    if (strcmp(a->user, b->user) != 0 || a->scopes != b->scopes || a->expires_unix_s != b->expires_unix_s ||
+        a->pattern_count != b->pattern_count)
+        return false;
+    for (size_t i = 0; i < a->pattern_count; i++)
+        if (strcmp(a->patterns[i], b->patterns[i]) != 0)
+            return false;
+    return true;
+}
+
+static bool check_grant(const char *token)
+{
+    static Grant grant, again;
+    char *ours = NULL;
+
+    if (grant_verify(ring, token, NOW_UNIX_S, &grant) != 0)
+        return false;
+    FUZZ_CHECK(*grant.user && fuzz_is_printable(grant.user, false) && grant.expires_unix_s > NOW_UNIX_S);
+    for (size_t i = 0; i < grant.pattern_count; i++) {
+        FUZZ_CHECK(client_pattern_is_valid(grant.patterns[i]));
+        FUZZ_CHECK(grant_sees(&grant, grant.patterns[i])); /* '*' and '?' match themselves too */
+    }
+    if (grant_sign(key, &grant, &ours) == 0)
+        FUZZ_CHECK(grant_verify(ring, ours, NOW_UNIX_S, &again) == 0 && grants_agree(&grant, &again));
+    free(ours);
+    return true;
+}
+
 /* Whether anything takes it. Never two: the type is in the header. */
 static bool check_token(const char *token)
 {
-    bool is_ticket = check_ticket(token), is_receipt = check_receipt(token);
+    int taken = check_ticket(token) + check_receipt(token) + check_grant(token);
 
-    FUZZ_CHECK(!is_ticket || !is_receipt);
-    return is_ticket || is_receipt;
+    FUZZ_CHECK(taken <= 1);
+    return taken == 1;
 }
 
 /* No character of a token that is taken may be another one. */
