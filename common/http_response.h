@@ -24,3 +24,6 @@ struct HttpResponse {
 
 /* NULL is fine. */
 void http_response_free(HttpResponse *response);
+
+/* The same in the library's form; NULL without memory. What it needs of response is taken out of it. */
+struct MHD_Response *http_response_make(HttpResponse *response);
