@@ -166,7 +166,7 @@ int agent_new(Loop *loop, const AgentConfig *config, Agent **ret_agent)
         return r;
     }
     loop_on_watchdog(loop, mqtt_link_is_alive, agent->link);
-    if (config->allow.count == 0)
+    if (config->files.allow.count == 0)
         log_warn("nothing may be asked for: [files] allow lists no folder");
     *ret_agent = agent;
     return 0;

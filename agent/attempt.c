@@ -7,14 +7,14 @@
 #define OPENINGS_MAX 10 /* several minutes with the usual back-off */
 
 /* For a job of an earlier process. */
-static int open_again(const AgentConfig *config, const Policy *policy, Job *job)
+static int open_again(const AgentConfig *config, Job *job)
 {
     AllowedFile file;
 
     if (!agent_config_receiver(config, job->receiver))
         return problem_set(&job->problem, ERROR_INVALID_ARGUMENT, "UNKNOWN_RECEIVER",
                            "The device no longer has this receiver.");
-    if (policy_open(policy, job->path, job->max_size_bytes, &file, &job->problem) < 0)
+    if (policy_open(&config->files, job->path, job->max_size_bytes, &file, &job->problem) < 0)
         return -1;
     job->fd = file.fd;
     return 0;
@@ -35,11 +35,11 @@ bool attempt_may_come_back(Job *job)
 /* Looks at the file before an attempt. *ret_resume: what an earlier attempt sent may be built upon. A file
  * that was replaced, cut or rewritten meanwhile is sent anew, once: what arrives is never a mixture. 0, or -1
  * and the job's problem is set. */
-int attempt_look(const AgentConfig *config, const Policy *policy, Job *job, bool *ret_resume)
+int attempt_look(const AgentConfig *config, Job *job, bool *ret_resume)
 {
     Snapshot now;
 
-    if (job->fd < 0 && open_again(config, policy, job) < 0)
+    if (job->fd < 0 && open_again(config, job) < 0)
         return -1;
     int r = snapshot_take(job->fd, &now);
     if (r < 0)
@@ -61,7 +61,7 @@ int attempt_look(const AgentConfig *config, const Policy *policy, Job *job, bool
     job->has_snapshot = true;
     job->has_size = true;
     job->size_bytes = now.size_bytes;
-    return policy_check_size(policy, now.size_bytes, job->max_size_bytes, &job->problem);
+    return policy_check_size(&config->files, now.size_bytes, job->max_size_bytes, &job->problem);
 }
 
 /* The lower one: the owner's limit is not for a request to lift. 0 is none. */
@@ -78,6 +78,7 @@ UploadJob attempt_job(const AgentConfig *config, Job *job, const char *url, bool
         .url = (char *)(uintptr_t)url,
         .id = job->id,
         .path = job->path,
+        .ticket = job->ticket,
         .ca_file = config->receiver_ca,
         .cert_file = config->receiver_cert,
         .key_file = config->receiver_key,
@@ -85,6 +86,7 @@ UploadJob attempt_job(const AgentConfig *config, Job *job, const char *url, bool
         .size_bytes = job->size_bytes,
         .attempt = job->attempt,
         .resume = resume,
+        .require_sandbox = config->require_sandbox,
         .rate_bytes_per_s = rate_of(job, config),
         .min_rate_bytes_per_s = config->min_rate_bytes_per_s,
         .stall_ms = config->stall_ms,

@@ -9,7 +9,7 @@
 /* Opens the file of a job that an earlier process left, and looks whether it is what earlier attempts have
  * sent. *ret_resume: they may be built upon. A file that was replaced, cut or rewritten meanwhile is sent
  * anew, once: what arrives is never a mixture. 0, or -1 and the job's problem is set. */
-int attempt_look(const AgentConfig *config, const Policy *policy, Job *job, bool *ret_resume) MUST_CHECK;
+int attempt_look(const AgentConfig *config, Job *job, bool *ret_resume) MUST_CHECK;
 
 /* After attempt_look() found no file: soon after a start much may still be missing, a file system that is not
  * mounted yet, say. Counts the try. */

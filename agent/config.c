@@ -1,10 +1,13 @@
 #include "agent/config.h"
 
+#include "agent/tickets.h"
+#include "common/cage.h"
 #include "common/credentials.h"
 #include "common/files.h"
 #include "common/text.h"
 #include "protocol/ident.h"
 #include "protocol/message.h"
+#include "protocol/token.h"
 
 #include <errno.h>
 #include <openssl/pem.h>
@@ -17,16 +20,23 @@ const ConfigKey agent_config_keys[] = {
     {"agent", "client_id", CONFIG_STRING, MEMBER(client_id)},
     {"agent", "state_dir", CONFIG_FOLDER, MEMBER(state_dir), .fallback = "/var/lib/beckon-agent"},
     {"agent", "worker", CONFIG_FILE, MEMBER(worker)},
+    {"agent", "require_sandbox", CONFIG_BOOL, MEMBER(require_sandbox), .fallback = "no"},
     {"agent", "concurrency", CONFIG_NUMBER, MEMBER(concurrency), .fallback = "2", .min = 1, .max = 64},
     {"agent", "queue", CONFIG_NUMBER, MEMBER(queue), .fallback = "100", .min = 1, .max = 500},
     {"agent", "remember", CONFIG_NUMBER, MEMBER(remember), .fallback = "10000", .min = 1000, .max = 1000000},
     {"agent", "heartbeat", CONFIG_DURATION, MEMBER(heartbeat_ms), .fallback = "30s", .min = 1000,
      .max = 3600000},
+    {"agent", "coordinator_key", CONFIG_FILES, MEMBER(coordinator_keys)},
     {"labels", NULL, CONFIG_PAIRS, MEMBER(labels)},
 
-    {"files", "allow", CONFIG_LIST, MEMBER(allow)},
-    {"files", "base", CONFIG_FOLDER, MEMBER(base)},
-    {"files", "max_size", CONFIG_SIZE, MEMBER(max_size_bytes), .fallback = "0"},
+    {"files", "allow", CONFIG_LIST, MEMBER(files.allow)},
+    {"files", "deny", CONFIG_LIST, MEMBER(files.deny)},
+    {"files", "base", CONFIG_FOLDER, MEMBER(files.base)},
+    {"files", "max_size", CONFIG_SIZE, MEMBER(files.max_size_bytes), .fallback = "0"},
+    {"files", "follow_symlinks", CONFIG_BOOL, MEMBER(files.follow_symlinks), .fallback = "no"},
+    {"files", "one_file_system", CONFIG_BOOL, MEMBER(files.one_file_system), .fallback = "no"},
+    {"files", "single_link", CONFIG_BOOL, MEMBER(files.single_link), .fallback = "no"},
+    {"files", "owner", CONFIG_LIST, MEMBER(files.owner)},
 
     {"receiver", "url", CONFIG_STRING, MEMBER(receiver_url), .required = true},
     {"receiver", "ca", CONFIG_FILE, MEMBER(receiver_ca)},
@@ -124,21 +134,6 @@ static int check_receivers(AgentConfig *config)
     return mistakes;
 }
 
-static int check_folders(AgentConfig *config)
-{
-    int mistakes = 0;
-
-    for (size_t i = 0; i < config->allow.count; i++)
-        if (config->allow.items[i][0] != '/' || strstr(config->allow.items[i], "/../")) {
-            config_mistake("files", "allow", "[files] allow: '%s' is not an absolute folder",
-                           config->allow.items[i]);
-            mistakes++;
-        }
-    if (!config->base && config->allow.count > 0 && !(config->base = strdup(config->allow.items[0])))
-        mistakes++;
-    return mistakes;
-}
-
 static int check_backoff(const AgentConfig *config)
 {
     if (config->retry_min_ms <= config->retry_max_ms)
@@ -154,6 +149,29 @@ static int check_labels(const AgentConfig *config)
         return 0;
     config_mistake("labels", "", "[labels] has more than %d labels; remove some", LABELS_MAX);
     return 1;
+}
+
+static int check_coordinator_keys(const AgentConfig *config)
+{
+    const ConfigList *keys = &config->coordinator_keys;
+    KeyRing *ring = NULL;
+    const char *bad = NULL;
+
+    if (keys->count > COORDINATOR_KEYS_MAX) {
+        config_mistake(
+            "agent", "coordinator_key",
+            "[agent] coordinator_key has more than %d keys; remove those that are not used any more",
+            COORDINATOR_KEYS_MAX);
+        return 1;
+    }
+    if (key_ring_load(keys->items, keys->count, &ring, &bad) < 0) {
+        config_mistake("agent", "coordinator_key",
+                       "[agent] coordinator_key: %s is not an Ed25519 public key in PEM",
+                       bad ? bad : "a file");
+        return 1;
+    }
+    key_ring_free(ring);
+    return 0;
 }
 
 static int default_to(char **member, const char *fallback)
@@ -210,8 +228,10 @@ int agent_config_check(void *agent_config)
         mistakes += check_client_id(config);
     mistakes += check_receiver_credentials(config);
     mistakes += check_receivers(config);
-    mistakes += check_folders(config);
+    mistakes += policy_check_config(&config->files);
+    mistakes += check_coordinator_keys(config);
     mistakes += check_labels(config);
+    mistakes += cage_check("agent", config->require_sandbox);
     mistakes += check_backoff(config);
     return mistakes + find_worker(config);
 }

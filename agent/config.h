@@ -1,6 +1,7 @@
 /* agent.conf. */
 #pragma once
 
+#include "agent/policy.h"
 #include "common/config.h"
 #include "common/mqtt_config.h"
 #include "common/program.h"
@@ -9,12 +10,12 @@ typedef struct AgentConfig {
     char *client_id; /* after the check: never NULL */
     char *state_dir;
     char *worker; /* path of beckon-upload; after the check: never NULL */
+    bool require_sandbox;
     uint64_t concurrency, queue, remember, heartbeat_ms;
-    ConfigList labels; /* "name=value" */
+    ConfigList coordinator_keys; /* none: commands need no ticket */
+    ConfigList labels;           /* "name=value" */
 
-    ConfigList allow;
-    char *base; /* after the check: NULL only if nothing is allowed */
-    uint64_t max_size_bytes;
+    Policy files;
 
     char *receiver_url;
     char *receiver_ca, *receiver_cert, *receiver_key; /* after the check: never NULL */

@@ -14,6 +14,8 @@
     30000L /* long: an early refusal is read reliably only while no body byte was sent */
 #define SEND_BUFFER_BYTES 65536L
 #define TICK_MS 1000
+#define HTTPS_PORT 443
+#define PROXY_PORT 1080 /* libcurl's, whatever the proxy speaks, but for https */
 #define RETRY_AFTER_MAX_S 86400
 
 typedef struct Transfer {
@@ -23,6 +25,27 @@ typedef struct Transfer {
     uint64_t window_bytes; /* read since the stall window began */
     int64_t window_start_ms, body_end_ms, last_tick_ms;
 } Transfer;
+
+static CURLcode on_tls(CURL *curl, void *context, void *userdata)
+{
+    const Transfer *transfer = userdata;
+    (void)curl;
+    (void)context;
+
+    return transfer->put->connected(transfer->put->userdata) == 0 ? CURLE_OK : CURLE_ABORTED_BY_CALLBACK;
+}
+
+static int on_request(void *userdata, char *peer, char *self, int peer_port, int self_port)
+{
+    const Transfer *transfer = userdata;
+    (void)peer;
+    (void)self;
+    (void)peer_port;
+    (void)self_port;
+
+    return transfer->put->connected(transfer->put->userdata) == 0 ? CURL_PREREQFUNC_OK
+                                                                  : CURL_PREREQFUNC_ABORT;
+}
 
 static size_t on_read(char *buf, size_t unit, size_t count, void *userdata)
 {
@@ -137,24 +160,47 @@ static int on_progress(void *userdata, curl_off_t down_total, curl_off_t down, c
     return 1;
 }
 
-static struct curl_slist *make_headers(const HttpPut *put)
+static int add_header(struct curl_slist **list, const char *line)
 {
-    char *trailer CLEANUP(free_ptr) = text_format("Trailer: %s", put->trailer_name ? put->trailer_name : "");
-    struct curl_slist *list = trailer ? curl_slist_append(NULL, trailer) : NULL;
+    struct curl_slist *longer = line ? curl_slist_append(*list, line) : NULL;
 
-    for (const char *const *header = put->headers; list && *header; header++) {
-        struct curl_slist *longer = curl_slist_append(list, *header);
-        if (!longer) {
-            curl_slist_free_all(list);
-            return NULL;
-        }
-        list = longer;
+    if (!longer)
+        return -ENOMEM;
+    *list = longer;
+    return 0;
+}
+
+/* Ours go to the server only, not to a proxy (CURLHEADER_SEPARATE is the default since 7.42.1). */
+static int make_headers(const HttpPut *put, bool has_body, struct curl_slist **list)
+{
+    int r = 0;
+
+    if (put->bearer) {
+        char *bearer CLEANUP(free_secret) = text_format("Authorization: Bearer %s", put->bearer);
+        r = add_header(list, bearer);
     }
-    return list;
+    if (r == 0 && has_body) {
+        char *trailer CLEANUP(free_ptr) = text_format("Trailer: %s", put->trailer_name);
+        r = add_header(list, trailer);
+    }
+    for (const char *const *header = put->headers; r == 0 && has_body && *header; header++)
+        r = add_header(list, *header);
+    return r;
+}
+
+static void free_headers(struct curl_slist *list)
+{
+    for (struct curl_slist *header = list; header; header = header->next)
+        explicit_bzero(header->data, strlen(header->data)); /* one may hold the token */
+    curl_slist_free_all(list);
 }
 
 static void set_callbacks(CURL *curl, Transfer *transfer)
 {
+    curl_easy_setopt(curl, CURLOPT_SSL_CTX_FUNCTION, on_tls); /* OpenSSL, wolfSSL and mbedTLS have it */
+    curl_easy_setopt(curl, CURLOPT_SSL_CTX_DATA, transfer);
+    curl_easy_setopt(curl, CURLOPT_PREREQFUNCTION, on_request);
+    curl_easy_setopt(curl, CURLOPT_PREREQDATA, transfer);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, transfer);
     curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
@@ -184,11 +230,10 @@ static void set_connection(CURL *curl, const HttpPut *put)
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
 }
 
-static void set_upload(CURL *curl, Transfer *transfer, struct curl_slist *headers)
+static void set_upload(CURL *curl, Transfer *transfer)
 {
     curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
     curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, transfer->put->method);
-    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(curl, CURLOPT_READFUNCTION, on_read);
     curl_easy_setopt(curl, CURLOPT_READDATA, transfer);
     curl_easy_setopt(curl, CURLOPT_TRAILERFUNCTION, on_trailer);
@@ -226,6 +271,26 @@ static void set_bare(CURL *curl, const HttpPut *put)
         curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, put->method);
 }
 
+uint16_t http_put_port(const char *url, const char *proxy)
+{
+    CURLU *parts = curl_url();
+    char *text = NULL, *scheme = NULL;
+    unsigned long port = 0;
+
+    if (parts && curl_url_set(parts, CURLUPART_URL, proxy ? proxy : url,
+                              CURLU_GUESS_SCHEME | CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK) {
+        (void)curl_url_get(parts, CURLUPART_SCHEME, &scheme, 0);
+        if (curl_url_get(parts, CURLUPART_PORT, &text, 0) == CURLUE_OK)
+            port = strtoul(text, NULL, 10);
+        else
+            port = scheme && strcmp(scheme, "https") == 0 ? HTTPS_PORT : PROXY_PORT;
+    }
+    curl_free(text);
+    curl_free(scheme);
+    curl_url_cleanup(parts);
+    return (uint16_t)port;
+}
+
 int http_put(const HttpPut *put, HttpAnswer *ret_answer)
 {
     bool has_body = strcmp(put->method, "HEAD") != 0 && strcmp(put->method, "DELETE") != 0;
@@ -241,19 +306,20 @@ int http_put(const HttpPut *put, HttpAnswer *ret_answer)
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return -ENOMEM;
     CURL *curl = curl_easy_init();
-    struct curl_slist *headers = has_body ? make_headers(put) : NULL;
-    int r = curl && (headers || !has_body) ? 0 : -ENOMEM;
+    struct curl_slist *headers = NULL;
+    int r = curl ? make_headers(put, has_body, &headers) : -ENOMEM;
     if (r == 0) {
         set_connection(curl, put);
         set_callbacks(curl, &transfer);
+        curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
         if (has_body)
-            set_upload(curl, &transfer, headers);
+            set_upload(curl, &transfer);
         else
             set_bare(curl, put);
         perform(curl, ret_answer);
     }
-    curl_slist_free_all(headers);
     curl_easy_cleanup(curl);
+    free_headers(headers);
     curl_global_cleanup();
     return r;
 }

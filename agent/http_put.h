@@ -16,12 +16,16 @@ typedef struct HttpPut {
     const char *url;
     const char *ca_file, *cert_file, *key_file; /* PEM; ca_file alone is trusted */
     const char *proxy;                          /* NULL: none, whatever the environment says */
+    const char *bearer;                         /* a token for the server; NULL: none */
     const char *const *headers;                 /* "Name: value", NULL at the end */
     const char *trailer_name;
     uint64_t rate_bytes_per_s; /* 0: unlimited */
     uint64_t min_rate_bytes_per_s, stall_ms;
     uint64_t commit_timeout_ms; /* from the body's end to the answer */
 
+    /* Called when the TCP connection is made, before the first byte of TLS where this libcurl's TLS library
+     * can tell; again before the request. Anything but 0 breaks off. */
+    int (*connected)(void *userdata);
     /* Fills buf; returns the number of bytes, 0 at the clean end of the body, or -1 to break the transfer
      * off. */
     ssize_t (*read)(void *buf, size_t size, void *userdata);
@@ -44,6 +48,9 @@ typedef struct HttpAnswer {
     size_t body_size;
     char body[HTTP_ANSWER_MAX + 1];
 } HttpAnswer;
+
+/* The TCP port that a transfer to url connects to: the proxy's if proxy is not NULL. 0 if there is none. */
+uint16_t http_put_port(const char *url, const char *proxy);
 
 /* Blocks until there is an answer, or none will come. 0 or -ENOMEM. */
 int http_put(const HttpPut *put, HttpAnswer *ret_answer) MUST_CHECK;

@@ -18,7 +18,9 @@ Job *job_new(const char *id, const UploadCommand *command)
         return NULL;
     job->fd = -1;
     job->path = strdup(command->path);
-    if (!job->path)
+    if (*command->ticket)
+        job->ticket = strdup(command->ticket);
+    if (!job->path || (*command->ticket && !job->ticket))
         return job_free(job);
     (void)snprintf(job->id, sizeof(job->id), "%s", id);
     (void)snprintf(job->receiver, sizeof(job->receiver), "%s", command->receiver);
@@ -30,11 +32,18 @@ Job *job_new(const char *id, const UploadCommand *command)
     return job;
 }
 
+void job_wipe_ticket(Job *job)
+{
+    free_secret(&job->ticket);
+    job->ticket = NULL;
+}
+
 Job *job_free(Job *job)
 {
     if (!job)
         return NULL;
     close_fd(&job->fd);
+    job_wipe_ticket(job);
     free(job->path);
     free(job);
     return NULL;
@@ -61,10 +70,12 @@ char *job_status(const Job *job)
 
 static char *job_command(const Job *job)
 {
-    UploadCommand *command CLEANUP(free_ptr) = calloc(1, sizeof(*command));
+    UploadCommand *command CLEANUP(upload_command_cleanup) = calloc(1, sizeof(*command));
 
     if (!command)
         return NULL;
+    if (job->ticket)
+        (void)snprintf(command->ticket, sizeof(command->ticket), "%s", job->ticket);
     (void)snprintf(command->path, sizeof(command->path), "%s", job->path);
     (void)snprintf(command->receiver, sizeof(command->receiver), "%s", job->receiver);
     command->max_size_bytes = job->max_size_bytes;
@@ -74,18 +85,19 @@ static char *job_command(const Job *job)
 }
 
 /* On disk a job is the two messages it consists of, and what the next process must know:
- * {"command":{...},"status":{...},"reported":true,"file":"...","restarted":false}; the
+ * {"command":{...},"status":{...},"reported":true,"file":"...","restarted":false,"issued":1795259164}; the
  * command is missing from a cancel that came before its command. */
 char *job_format(const Job *job)
 {
     cJSON *object CLEANUP(json_delete) = cJSON_CreateObject();
-    char *command CLEANUP(free_ptr) = job_command(job);
+    char *command CLEANUP(free_secret) = job_command(job);
     char *status CLEANUP(free_ptr) = job_status(job);
 
     if (!command || !status || (*job->path && !cJSON_AddRawToObject(object, "command", command)) ||
         !cJSON_AddRawToObject(object, "status", status) ||
         !cJSON_AddBoolToObject(object, "reported", job->reported) ||
-        !cJSON_AddBoolToObject(object, "restarted", job->restarted))
+        !cJSON_AddBoolToObject(object, "restarted", job->restarted) ||
+        (job->issued_unix_s > 0 && !json_add_u64(object, "issued", (uint64_t)job->issued_unix_s)))
         return NULL;
     if (job->has_snapshot) {
         char file[SNAPSHOT_TEXT_SIZE];
@@ -118,12 +130,13 @@ static void take_status(Job *job, const UploadStatus *status)
 Job *job_parse(const char *id, const char *text, size_t size)
 {
     cJSON *object CLEANUP(json_delete) = json_parse_object(text, size, 4 * MESSAGE_MAX);
-    char *command_text CLEANUP(free_ptr) = member_text(object, "command");
+    char *command_text CLEANUP(free_secret) = member_text(object, "command");
     char *status_text CLEANUP(free_ptr) = member_text(object, "status");
-    UploadCommand *command CLEANUP(free_ptr) = calloc(1, sizeof(*command));
+    UploadCommand *command CLEANUP(upload_command_cleanup) = calloc(1, sizeof(*command));
     UploadStatus *status CLEANUP(free_ptr) = calloc(1, sizeof(*status));
     Problem problem;
     const char *file = NULL;
+    uint64_t issued_unix_s = 0;
     bool reported = false;
 
     if (!status_text || !command || !status ||
@@ -136,8 +149,10 @@ Job *job_parse(const char *id, const char *text, size_t size)
         return NULL;
     take_status(job, status);
     job->reported = reported;
-    (void)json_get_bool(object, "restarted",
-                        &job->restarted); /* not in the records of 0.1.0, as is the next */
+    /* these three are not in the records of 0.1.0 */
+    (void)json_get_bool(object, "restarted", &job->restarted);
+    (void)json_get_u64(object, "issued", &issued_unix_s);
+    job->issued_unix_s = (int64_t)issued_unix_s;
     job->has_snapshot =
         json_get_string_ref(object, "file", &file) == JSON_OK && snapshot_parse(file, &job->snapshot);
     return job;

@@ -17,6 +17,8 @@ typedef struct Job {
     char receiver[RECEIVER_NAME_SIZE];
     uint64_t max_size_bytes, rate_bytes_per_s; /* 0: none */
     uint64_t expires_unix_s;                   /* 0: never */
+    char *ticket;                              /* for the receiver; NULL: none, or final */
+    int64_t issued_unix_s; /* when a ticket that was checked was issued; 0: there was none to check */
 
     /* what has become of it */
     UploadState state; /* accepted (also while it waits), running, or a final one */
@@ -51,6 +53,8 @@ bool job_is_final(const Job *job);
 
 /* path and command are copied. NULL when out of memory. */
 Job *job_new(const char *id, const UploadCommand *command);
+/* It is not needed any more. */
+void job_wipe_ticket(Job *job);
 Job *job_free(Job *job);
 
 /* The status message of a job, for the broker. The caller frees; NULL when out of memory. */

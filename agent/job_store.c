@@ -76,7 +76,7 @@ static bool record_id(const char *name, char out[static UPLOAD_ID_SIZE])
 int job_store_save(JobStore *store, const Job *job)
 {
     char name[RECORD_NAME_SIZE];
-    char *text CLEANUP(free_ptr) = job_format(job);
+    char *text CLEANUP(free_secret) = job_format(job);
 
     if (!text)
         return -ENOMEM;
@@ -87,7 +87,7 @@ int job_store_save(JobStore *store, const Job *job)
 int job_store_load(JobStore *store, const char *id, Job **ret_job)
 {
     char name[RECORD_NAME_SIZE];
-    char *text CLEANUP(free_ptr) = NULL;
+    char *text CLEANUP(free_secret) = NULL;
     size_t size = 0;
 
     record_name(id, name);
@@ -152,6 +152,7 @@ int job_store_each(JobStore *store, void (*found)(Job *job, void *userdata), voi
 /* A job that may be forgotten, and since when (or, if that is to come, when). */
 typedef struct Forgettable {
     int64_t until_unix_ms;
+    int64_t issued_unix_s; /* of its ticket; 0: it had none */
     char id[UPLOAD_ID_SIZE];
 } Forgettable;
 
@@ -176,6 +177,7 @@ static void collect(Job *job, void *userdata)
         Forgettable *item = &list->items[list->count++];
         item->until_unix_ms = job->expires_unix_s ? (int64_t)job->expires_unix_s * 1000 + KEEP_EXPIRED_MS
                                                   : job->at_unix_ms + KEEP_MS;
+        item->issued_unix_s = job->issued_unix_s;
         memcpy(item->id, job->id, sizeof(item->id));
     }
     job_free(job);
@@ -188,7 +190,27 @@ static int compare_until(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-void job_store_forget(JobStore *store, size_t max, int64_t now_unix_ms)
+/* Leaves in the list what is to be removed. Returns when the last ticket of those was issued that may still
+ * be good. */
+static int64_t choose(ForgetList *list, size_t max, int64_t now_unix_ms, int64_t seen_unix_s)
+{
+    size_t chosen = 0;
+    int64_t last_issued = 0;
+
+    for (size_t i = 0; i < list->count; i++) {
+        const Forgettable *item = &list->items[i];
+        bool is_over = item->until_unix_ms <= (item->issued_unix_s ? seen_unix_s * 1000 : now_unix_ms);
+        if (!is_over && list->count - i <= max)
+            continue;
+        if (!is_over && item->issued_unix_s > last_issued)
+            last_issued = item->issued_unix_s;
+        list->items[chosen++] = *item;
+    }
+    list->count = chosen;
+    return last_issued;
+}
+
+void job_store_forget(JobStore *store, size_t max, int64_t now_unix_ms, Tickets *tickets)
 {
     ForgetList list = {0};
     char name[RECORD_NAME_SIZE];
@@ -198,10 +220,13 @@ void job_store_forget(JobStore *store, size_t max, int64_t now_unix_ms)
         log_warn("can't look for old jobs: %s", strerror(-r));
     if (list.count > 0)
         qsort(list.items, list.count, sizeof(*list.items), compare_until);
-    for (size_t i = 0; i < list.count; i++)
-        if (list.items[i].until_unix_ms <= now_unix_ms || list.count - i > max) {
-            record_name(list.items[i].id, name);
-            (void)unlinkat(store->folder_fd, name, 0); /* what stays is tried again the next time */
-        }
+    int64_t last_issued = choose(&list, max, now_unix_ms, tickets_seen_unix_s(tickets));
+    r = list.count > 0 ? tickets_forget(tickets, last_issued) : 0;
+    if (r < 0)
+        log_warn("can't forget old jobs: %s", strerror(-r));
+    for (size_t i = 0; r == 0 && i < list.count; i++) {
+        record_name(list.items[i].id, name);
+        (void)unlinkat(store->folder_fd, name, 0); /* what stays is tried again the next time */
+    }
     free(list.items);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "agent/job.h"
+#include "agent/tickets.h"
 
 typedef struct JobStore JobStore;
 
@@ -22,5 +23,6 @@ int job_store_load(JobStore *store, const char *id, Job **ret_job) MUST_CHECK;
 int job_store_each(JobStore *store, void (*found)(Job *job, void *userdata), void *userdata) MUST_CHECK;
 
 /* Forgets reported final jobs: those whose time is over, and beyond max the oldest. A job that may not be
- * forgotten yet by its ticket or expiry counts from that moment on. */
-void job_store_forget(JobStore *store, size_t max, int64_t now_unix_ms);
+ * forgotten yet by its expiry counts from that moment on. Of one with a ticket the time is over when the
+ * tickets say so, whatever the clock does; and tickets hears of what is forgotten before that. */
+void job_store_forget(JobStore *store, size_t max, int64_t now_unix_ms, Tickets *tickets);

@@ -1,100 +1,62 @@
 #include "agent/policy.h"
 
+#include "agent/beneath.h"
+#include "agent/path.h"
 #include "common/text.h"
 #include "protocol/ident.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/vfs.h>
 
-static int refuse_path(Problem *problem)
+static int refuse(Problem *problem, const char *why)
 {
-    return problem_set(problem, ERROR_PERMISSION_DENIED, "PATH_NOT_ALLOWED",
-                       "The device's owner does not allow this path; [files] allow in agent.conf lists what "
-                       "may be asked for.");
+    return problem_set(problem, ERROR_PERMISSION_DENIED, "PATH_NOT_ALLOWED", "%s", why);
 }
 
-/* Removes empty and "." components of an absolute path, in place: what is written never overtakes what is
- * read, because each component has a '/' before it. false if there is a "..". */
-static bool normalize(char *path)
+static int refuse_unlisted(const Policy *policy, Problem *problem)
 {
-    char *end = path, *rest = NULL;
-
-    for (char *name = strtok_r(path, "/", &rest); name; name = strtok_r(NULL, "/", &rest)) {
-        size_t length = strlen(name);
-        if (strcmp(name, "..") == 0)
-            return false;
-        if (strcmp(name, ".") == 0)
-            continue;
-        *end++ = '/';
-        memmove(end, name, length);
-        end += length;
-    }
-    if (end == path)
-        *end++ = '/';
-    *end = '\0';
-    return true;
+    return refuse(problem,
+                  policy->allow.count == 0
+                      ? "Nothing may leave this device: [files] allow in its agent.conf lists no folder."
+                      : "The path is below no folder of [files] allow in the device's agent.conf; its "
+                        "owner decides what is added there.");
 }
 
-static char *absolute_path(const Policy *policy, const char *path)
+static int refuse_denied(Problem *problem)
 {
-    if (path[0] == '/')
-        return text_format("%s", path);
-    return policy->base ? text_format("/%s/%s", policy->base, path) : NULL;
+    return refuse(problem, "A pattern of [files] deny in the device's agent.conf matches this path.");
 }
 
-/* What follows folder in path, without a leading '/' ("" for the folder itself); NULL if path is not below
- * it. */
-static const char *below(const char *path, const char *folder)
+static int refuse_kernel(Problem *problem)
 {
-    size_t length = strlen(folder);
-
-    while (length > 0 && folder[length - 1] == '/')
-        length--;
-    if (strncmp(path, folder, length) != 0)
-        return NULL;
-    if (path[length] == '\0')
-        return path + length;
-    return path[length] == '/' ? path + length + 1 : NULL;
+    return refuse(problem,
+                  "What the kernel shows as files (/proc, /sys, /dev) is never sent, whatever [files] "
+                  "allow lists.");
 }
 
-static bool is_kernel_path(const char *path)
+static int refuse_link(const Policy *policy, Problem *problem)
 {
-    static const char *const folders[] = {"/proc", "/sys", "/dev"};
-
-    for (size_t i = 0; i < ARRAY_SIZE(folders); i++)
-        if (below(path, folders[i]))
-            return true;
-    return false;
+    return refuse(problem, policy->follow_symlinks
+                               ? "A symbolic link on the way leads round in a circle, or into /proc."
+                               : "A symbolic link is on the way: ask for the file by its real path, or the "
+                                 "device's owner sets [files] follow_symlinks in agent.conf.");
 }
 
-/* The same by what is mounted there, wherever that is. */
-static bool is_kernel_file_system(int fd)
+static int refuse_leaving(const Policy *policy, Problem *problem)
 {
-    struct statfs info;
-
-    return fstatfs(fd, &info) < 0 || info.f_type == PROC_SUPER_MAGIC || info.f_type == SYSFS_MAGIC;
+    return refuse(problem,
+                  policy->one_file_system
+                      ? "On the way is another file system ([files] one_file_system in agent.conf "
+                        "forbids it), or a symbolic link that leaves the allowed folder."
+                      : "A symbolic link on the way leaves the allowed folder; only relative ones that "
+                        "stay below it are followed.");
 }
 
-static int open_beneath(const char *folder, const char *rest)
-{
-    struct open_how how = {.flags = O_PATH | O_CLOEXEC,
-                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS};
-    int folder_fd CLEANUP(close_fd) = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    long fd = 0;
-
-    if (folder_fd < 0)
-        return -errno;
-    fd = syscall(SYS_openat2, folder_fd, *rest ? rest : ".", &how, sizeof(how));
-    return fd < 0 ? -errno : (int)fd;
-}
-
-static int explain_open(int error, Problem *problem)
+static int refuse_error(const Policy *policy, int error, Problem *problem)
 {
     switch (error) {
     case -ENOENT:
@@ -102,9 +64,9 @@ static int explain_open(int error, Problem *problem)
         return problem_set(problem, ERROR_NOT_FOUND, "FILE_NOT_FOUND",
                            "There is no such file on the device; check the path.");
     case -ELOOP:
+        return refuse_link(policy, problem);
     case -EXDEV:
-        return problem_set(problem, ERROR_PERMISSION_DENIED, "PATH_NOT_ALLOWED",
-                           "The path goes through a symbolic link; ask for the file by its real path.");
+        return refuse_leaving(policy, problem);
     case -EACCES:
     case -EPERM:
         return problem_set(problem, ERROR_PERMISSION_DENIED, "FILE_NOT_READABLE",
@@ -112,24 +74,23 @@ static int explain_open(int error, Problem *problem)
     case -ENAMETOOLONG:
         return problem_set(problem, ERROR_INVALID_ARGUMENT, "PATH_TOO_LONG",
                            "The path is too long for the device.");
+    case -EAGAIN:
+    case -ESTALE:
+        return problem_set(problem, ERROR_UNAVAILABLE, "FILE_MOVING",
+                           "Folders are renamed on the device all the time just now; ask again later.");
     case -ENOSYS:
-        return problem_set(problem, ERROR_FAILED_PRECONDITION, "KERNEL_TOO_OLD",
-                           "The device's kernel has no openat2 (Linux 5.6); paths can't be checked safely, "
-                           "so nothing is sent.");
+        return problem_set(
+            problem, ERROR_FAILED_PRECONDITION, "KERNEL_TOO_OLD",
+            "[files] one_file_system takes a kernel with openat2 (Linux 5.6), which this device "
+            "lacks; so nothing is sent.");
+    case -ENOTCONN:
+        return problem_set(
+            problem, ERROR_FAILED_PRECONDITION, "NO_PROC",
+            "/proc is not mounted on the device, and without it no file can be opened safely.");
     default:
         return problem_set(problem, ERROR_INTERNAL, "OPEN_FAILED", "The file can't be opened: %s.",
                            strerror(-error));
     }
-}
-
-/* Opens the very file behind path_fd, whatever its path names by now. */
-static int reopen(int path_fd)
-{
-    char self[40];
-
-    (void)snprintf(self, sizeof(self), "/proc/self/fd/%d", path_fd);
-    int fd = open(self, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    return fd < 0 ? -errno : fd;
 }
 
 static uint64_t smaller_limit(uint64_t a, uint64_t b)
@@ -148,52 +109,167 @@ int policy_check_size(const Policy *policy, uint64_t size_bytes, uint64_t max_si
                        (unsigned long long)size_bytes, (unsigned long long)limit);
 }
 
-static int open_checked(const Policy *policy, int path_fd, uint64_t max_size_bytes, AllowedFile *ret_file,
-                        Problem *problem)
+/* deny goes before allow: below whichever folder the name is seen. */
+static bool is_denied(const Policy *policy, const char *path)
+{
+    for (size_t i = 0; i < policy->allow.count; i++) {
+        const char *below = path_below(path, policy->allow.items[i]);
+        for (size_t k = 0; below && k < policy->deny.count; k++)
+            if (path_matches(path, below, policy->deny.items[k]))
+                return true;
+    }
+    return false;
+}
+
+static bool is_listed(const Policy *policy, const char *path)
+{
+    for (size_t i = 0; i < policy->allow.count; i++)
+        if (path_below(path, policy->allow.items[i]))
+            return true;
+    return false;
+}
+
+/* What the text of a normalized path tells. */
+static int judge_path(const Policy *policy, const char *path, Problem *problem)
+{
+    if (path_is_kernels(path))
+        return refuse_kernel(problem);
+    if (!is_listed(policy, path))
+        return refuse_unlisted(policy, problem);
+    return is_denied(policy, path) ? refuse_denied(problem) : 0;
+}
+
+/* The allowed folder itself is reached without any link: who may put one in its place would else choose what
+ * is allowed. */
+static int find_below(const Policy *policy, const char *folder, const char *rest, int *ret_fd)
+{
+    unsigned flags =
+        (policy->follow_symlinks ? BENEATH_LINKS : 0) | (policy->one_file_system ? BENEATH_ONE_MOUNT : 0);
+    int folder_fd CLEANUP(close_fd) = -1;
+    int root_fd CLEANUP(close_fd) = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (root_fd < 0)
+        return -errno;
+    int r = beneath_find(root_fd, folder + 1, 0, &folder_fd);
+    return r < 0 ? r : beneath_find(folder_fd, rest, flags, ret_fd);
+}
+
+/* One allowed folder may be below another, and the file reachable from one of them only. */
+static int find(const Policy *policy, const char *path, int *ret_fd)
+{
+    int r = -ENOENT;
+
+    for (size_t i = 0; r < 0 && i < policy->allow.count; i++) {
+        const char *rest = path_below(path, policy->allow.items[i]);
+        if (rest)
+            r = find_below(policy, policy->allow.items[i], rest, ret_fd);
+    }
+    return r;
+}
+
+/* Where links have led is judged like what was asked for. */
+static int judge_target(const Policy *policy, int path_fd, Problem *problem)
+{
+    char path[FILE_PATH_MAX + 1];
+
+    if (!policy->follow_symlinks)
+        return 0;
+    int r = beneath_where(path_fd, path);
+    return r < 0 ? refuse_error(policy, r, problem) : judge_path(policy, path, problem);
+}
+
+/* File systems that show the kernel's state, wherever they are mounted. */
+static bool is_kernel_file_system(int fd)
+{
+    static const unsigned kinds[] = {PROC_SUPER_MAGIC,   SYSFS_MAGIC,         DEBUGFS_MAGIC,
+                                     TRACEFS_MAGIC,      SECURITYFS_MAGIC,    SELINUX_MAGIC,
+                                     CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, DEVPTS_SUPER_MAGIC,
+                                     PSTOREFS_MAGIC,     EFIVARFS_MAGIC,      BPF_FS_MAGIC};
+    struct statfs info;
+
+    if (fstatfs(fd, &info) < 0)
+        return true;
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+        if ((unsigned)info.f_type == kinds[i])
+            return true;
+    return false;
+}
+
+static bool is_owner(const Policy *policy, uid_t user)
+{
+    for (size_t i = 0; i < policy->owner.count; i++)
+        if (policy->owner_ids[i] == user)
+            return true;
+    return policy->owner.count == 0;
+}
+
+static int judge_file(const Policy *policy, int path_fd, Problem *problem)
 {
     struct stat info;
-    AllowedFile file;
 
     if (fstat(path_fd, &info) < 0)
-        return explain_open(-errno, problem);
+        return refuse_error(policy, -errno, problem);
     if (is_kernel_file_system(path_fd))
-        return refuse_path(problem);
+        return refuse_kernel(problem);
     if (!S_ISREG(info.st_mode))
         return problem_set(problem, ERROR_INVALID_ARGUMENT, "NOT_A_REGULAR_FILE",
                            "This is not a regular file; folders, devices and pipes can't be asked for.");
-    if (policy_check_size(policy, (uint64_t)info.st_size, max_size_bytes, problem) < 0)
+    if (!is_owner(policy, info.st_uid))
+        return problem_set(problem, ERROR_PERMISSION_DENIED, "OWNER_NOT_ALLOWED",
+                           "The file belongs to user %u, whom [files] owner in agent.conf does not list.",
+                           (unsigned)info.st_uid);
+    if (policy->single_link && info.st_nlink > 1)
+        return problem_set(
+            problem, ERROR_PERMISSION_DENIED, "HARD_LINKED",
+            "The file has %llu names (hard links), and [files] single_link in agent.conf allows "
+            "one.",
+            (unsigned long long)info.st_nlink);
+    return 0;
+}
+
+static int open_judged(const Policy *policy, int path_fd, uint64_t max_size_bytes, AllowedFile *ret_file,
+                       Problem *problem)
+{
+    AllowedFile file = {.fd = -1};
+    int fd CLEANUP(close_fd) = -1;
+
+    int r = beneath_open(path_fd, &fd);
+    if (r == 0)
+        r = snapshot_take(fd, &file.snapshot);
+    if (r < 0)
+        return refuse_error(policy, r, problem);
+    if (policy_check_size(policy, file.snapshot.size_bytes, max_size_bytes, problem) < 0)
         return -1;
-    file.fd = reopen(path_fd);
-    int r = file.fd < 0 ? file.fd : snapshot_take(file.fd, &file.snapshot);
-    if (r < 0) {
-        close_fd(&file.fd);
-        return explain_open(r, problem);
-    }
+    file.fd = TAKE_FD(fd);
     *ret_file = file;
     return 0;
+}
+
+static char *absolute_path(const Policy *policy, const char *path)
+{
+    if (path[0] == '/')
+        return text_format("%s", path);
+    return policy->base ? text_format("%s/%s", policy->base, path) : NULL;
 }
 
 int policy_open(const Policy *policy, const char *path, uint64_t max_size_bytes, AllowedFile *ret_file,
                 Problem *problem)
 {
     char *absolute CLEANUP(free_ptr) = absolute_path(policy, path);
-    int path_fd CLEANUP(close_fd) = -ENOENT;
+    int path_fd CLEANUP(close_fd) = -1;
 
-    if (!absolute || !normalize(absolute) || is_kernel_path(absolute))
-        return refuse_path(problem);
+    if (!absolute)
+        return refuse_unlisted(policy, problem);
+    if (!path_normalize(absolute))
+        return refuse(problem, "The path has '..' in it; ask for the file by its plain path.");
     if (strlen(absolute) > FILE_PATH_MAX)
-        return explain_open(-ENAMETOOLONG, problem);
-    bool listed = false;
-    for (size_t i = 0; i < policy->allow->count && path_fd < 0; i++) {
-        const char *rest = below(absolute, policy->allow->items[i]);
-        if (!rest)
-            continue;
-        listed = true;
-        path_fd = open_beneath(policy->allow->items[i], rest);
-    }
-    if (!listed)
-        return refuse_path(problem);
-    if (path_fd < 0)
-        return explain_open(path_fd, problem);
-    return open_checked(policy, path_fd, max_size_bytes, ret_file, problem);
+        return refuse_error(policy, -ENAMETOOLONG, problem);
+    if (judge_path(policy, absolute, problem) < 0)
+        return -1;
+    int r = find(policy, absolute, &path_fd);
+    if (r < 0)
+        return refuse_error(policy, r, problem);
+    if (judge_target(policy, path_fd, problem) < 0 || judge_file(policy, path_fd, problem) < 0)
+        return -1;
+    return open_judged(policy, path_fd, max_size_bytes, ret_file, problem);
 }

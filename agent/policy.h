@@ -1,4 +1,4 @@
-/* What may leave this device: the owner's list of folders. Nothing is readable until it is listed. */
+/* What may leave this device: [files] of agent.conf. Nothing is readable until its folder is listed. */
 #pragma once
 
 #include "agent/snapshot.h"
@@ -7,23 +7,42 @@
 #include "protocol/problem.h"
 
 #include <stdint.h>
+#include <sys/types.h>
+
+#define POLICY_DENY_MAX 64
+#define POLICY_OWNERS_MAX 16
 
 typedef struct Policy {
-    const ConfigList *allow; /* absolute folders */
-    const char *base;        /* relative paths are below it */
+    ConfigList allow; /* folders by their real paths */
+    ConfigList deny;  /* patterns, for path_matches() */
+    ConfigList owner; /* users by name or number; empty: any */
+    char *base;       /* relative paths are below it; after the check: NULL only if nothing is allowed */
     uint64_t max_size_bytes; /* 0: no limit */
+    bool follow_symlinks, one_file_system, single_link;
+
+    uid_t owner_ids[POLICY_OWNERS_MAX]; /* set by the check, as many as owner has */
 } Policy;
+
+/* Looks the keys over once they are loaded: folders are normalized, owners looked up, base set. Returns the
+ * number of mistakes, each logged; a folder that a symbolic link leads to is only warned of, as what is
+ * mounted or linked on a device changes. */
+int policy_check_config(Policy *policy) MUST_CHECK;
 
 typedef struct AllowedFile {
     int fd; /* open for reading; whoever holds the struct closes it */
     Snapshot snapshot;
 } AllowedFile;
 
-/* Opens path if the policy allows it: lexically below an allowed folder without "..", reached from there
- * without any symbolic link, a regular file, not in /proc, /sys or /dev, and of at most max_size_bytes (of
- * the policy, and of the request: 0 none). The decision is made on an O_PATH descriptor, so that a FIFO or a
- * device is never opened, and the same file is then opened through it. 0, or -1 and *problem says why not.
- * Needs openat2(2), Linux 5.6; without it everything is refused. */
+/* Opens path if the policy allows it. As text: no "..", below an allowed folder, matched by no pattern of
+ * deny, not in /proc, /sys or /dev. On the way from "/": no symbolic link, except, with follow_symlinks,
+ * relative ones between the allowed folder and the file that do not leave the folder; deny holds for where
+ * they lead, too. The file: regular, not of a file system that shows the kernel's state, of at most
+ * max_size_bytes (of the policy, and of the request: 0 none), with single_link under no second name, of one
+ * of the owners.
+ *
+ * Everything is decided on an O_PATH descriptor, so that a FIFO or a device is never opened, and what is
+ * opened then is the same file, proven by its device and inode: no rename in between makes a difference.
+ * 0, or -1 and *problem says why not and which key it is about. */
 int policy_open(const Policy *policy, const char *path, uint64_t max_size_bytes, AllowedFile *ret_file,
                 Problem *problem) MUST_CHECK;
 

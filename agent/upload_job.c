@@ -14,7 +14,7 @@ static const struct {
     {"url", offsetof(UploadJob, url), false},        {"id", offsetof(UploadJob, id), false},
     {"path", offsetof(UploadJob, path), false},      {"ca", offsetof(UploadJob, ca_file), false},
     {"cert", offsetof(UploadJob, cert_file), false}, {"key", offsetof(UploadJob, key_file), false},
-    {"proxy", offsetof(UploadJob, proxy), true},
+    {"proxy", offsetof(UploadJob, proxy), true},     {"ticket", offsetof(UploadJob, ticket), true},
 };
 static const struct {
     const char *name;
@@ -24,6 +24,7 @@ static const struct {
     {"attempt", offsetof(UploadJob, attempt)},
     {"resume", offsetof(UploadJob, resume)},
     {"drop", offsetof(UploadJob, drop)},
+    {"require_sandbox", offsetof(UploadJob, require_sandbox)},
     {"rate", offsetof(UploadJob, rate_bytes_per_s)},
     {"min_rate", offsetof(UploadJob, min_rate_bytes_per_s)},
     {"stall_ms", offsetof(UploadJob, stall_ms)},
@@ -80,7 +81,7 @@ int upload_job_parse(const char *text, size_t size, UploadJob *ret_job)
 void upload_job_free(UploadJob *job)
 {
     for (size_t i = 0; i < ARRAY_SIZE(text_members); i++)
-        free(*text_member(job, i));
+        free_secret(text_member(job, i));
     *job = (UploadJob){0};
 }
 

@@ -21,18 +21,20 @@ typedef struct UploadJob {
     char *id;
     char *path; /* as the operator knows it */
     char *ca_file, *cert_file, *key_file;
-    char *proxy; /* NULL: none */
+    char *proxy;  /* NULL: none */
+    char *ticket; /* shown to the receiver; NULL: none */
     uint64_t size_bytes;
     uint64_t attempt;
     uint64_t resume; /* 1: ask the receiver what it has and send the rest; 0: from the first byte */
     uint64_t drop;   /* 1: it is cancelled: nothing is sent, and the receiver drops what it has of it */
+    uint64_t require_sandbox;      /* 1: not without the whole cage */
     uint64_t rate_bytes_per_s;     /* 0: unlimited */
     uint64_t min_rate_bytes_per_s; /* slower than this for stall_ms is a dead link */
     uint64_t stall_ms;
     uint64_t commit_timeout_ms; /* from the last byte to the answer */
 } UploadJob;
 
-/* The caller frees; NULL when out of memory. */
+/* The caller frees, as a secret if there is a ticket; NULL when out of memory. */
 char *upload_job_format(const UploadJob *job);
 /* 0 or -1. */
 int upload_job_parse(const char *text, size_t size, UploadJob *ret_job) MUST_CHECK;

@@ -32,7 +32,9 @@ static int read_job(UploadJob *ret_job)
             break;
         size += (size_t)got;
     }
-    return upload_job_parse(text, size, ret_job);
+    int r = upload_job_parse(text, size, ret_job);
+    explicit_bzero(text, size);
+    return r;
 }
 
 int main(int argc, char **argv)

@@ -3,6 +3,7 @@
 #include "agent/attempt.h"
 #include "agent/job_store.h"
 #include "agent/policy.h"
+#include "agent/tickets.h"
 #include "agent/worker.h"
 #include "common/clock.h"
 #include "common/log.h"
@@ -24,8 +25,8 @@ struct Uploads {
     Loop *loop;
     const AgentConfig *config;
     UploadsEvents events;
-    Policy policy;
     JobStore *store;
+    Tickets *tickets;
     Job *jobs; /* not final, or final and not reported; oldest first */
     LoopSource *schedule_timer, *forget_timer;
     uint64_t saved_since_forget, last_tag;
@@ -130,6 +131,7 @@ static void finish(Uploads *uploads, Job *job, UploadState state)
     job->reported = false;
     close_fd(&job->fd);
     job->fd = -1;
+    job_wipe_ticket(job);
     text_bytes(job->sent_bytes, bytes);
     if (state == UPLOAD_DONE)
         log_at(LOG_LEVEL_INFO, NULL, job->id, "done: %s, %s", job->path, bytes);
@@ -148,9 +150,9 @@ static void expire(Uploads *uploads, Job *job)
     finish(uploads, job, UPLOAD_FAILED);
 }
 
-static bool is_expired(const Job *job)
+static bool is_expired(const Uploads *uploads, const Job *job)
 {
-    return job->expires_unix_s && clock_unix_ms() / 1000 >= (int64_t)job->expires_unix_s;
+    return job->expires_unix_s && tickets_now_unix_s(uploads->tickets) >= (int64_t)job->expires_unix_s;
 }
 
 static void on_progress(void *userdata, uint64_t sent_bytes)
@@ -201,7 +203,7 @@ static void on_ended(void *userdata, const UploadLine *result)
     } else if (!result->retry ||
                (result->problem.code == ERROR_DATA_LOSS && ++job->mismatches >= MISMATCHES_MAX)) {
         finish(uploads, job, UPLOAD_FAILED);
-    } else if (is_expired(job)) {
+    } else if (is_expired(uploads, job)) {
         expire(uploads, job);
     } else {
         if (result->problem.code == ERROR_DATA_LOSS)
@@ -249,7 +251,12 @@ static void start(Uploads *uploads, Job *job)
     const char *url = agent_config_receiver(uploads->config, job->receiver);
     bool resume = false;
 
-    if (attempt_look(uploads->config, &uploads->policy, job, &resume) < 0) {
+    if (!job->issued_unix_s && tickets_are_required(uploads->tickets)) { /* from before there was a key */
+        (void)tickets_refuse_missing(&job->problem);
+        finish(uploads, job, UPLOAD_FAILED);
+        return;
+    }
+    if (attempt_look(uploads->config, job, &resume) < 0) {
         if (job->fd < 0 && attempt_may_come_back(job))
             try_again(uploads, job, 0);
         else
@@ -314,7 +321,7 @@ static void schedule(Uploads *uploads)
         Job *job = active < uploads->config->concurrency ? next_due(uploads, &wait_ms) : NULL;
         if (!job)
             break;
-        if (is_expired(job))
+        if (is_expired(uploads, job))
             expire(uploads, job);
         else
             start(uploads, job);
@@ -329,7 +336,7 @@ static void on_schedule(void *userdata)
 
 static void forget(Uploads *uploads)
 {
-    job_store_forget(uploads->store, uploads->config->remember, clock_unix_ms());
+    job_store_forget(uploads->store, uploads->config->remember, clock_unix_ms(), uploads->tickets);
     uploads->saved_since_forget = 0;
     loop_timer_set(uploads->forget_timer, FORGET_INTERVAL_MS);
 }
@@ -365,7 +372,7 @@ static int examine(Uploads *uploads, Job *job)
     AllowedFile file;
 
     uploads_count(uploads, &active, &queued);
-    if (is_expired(job))
+    if (is_expired(uploads, job))
         return problem_set(
             &job->problem, ERROR_DEADLINE_EXCEEDED, "EXPIRED",
             "The request's time was over when it arrived; ask again, and check the device's clock.");
@@ -375,7 +382,7 @@ static int examine(Uploads *uploads, Job *job)
     if (active + queued >= uploads->config->concurrency + uploads->config->queue)
         return problem_set(&job->problem, ERROR_RESOURCE_EXHAUSTED, "QUEUE_FULL",
                            "The device has %u uploads waiting already; ask again later.", queued);
-    if (policy_open(&uploads->policy, job->path, job->max_size_bytes, &file, &job->problem) < 0)
+    if (policy_open(&uploads->config->files, job->path, job->max_size_bytes, &file, &job->problem) < 0)
         return -1;
     job->fd = file.fd;
     job->has_snapshot = true;
@@ -393,8 +400,8 @@ static void tell_and_free(Uploads *uploads, Job *job)
     job_free(job);
 }
 
-/* The answer to a command that can't even be read. It leaves no record: a good command with this id is still
- * welcome. */
+/* The answer to a command that can't even be read, or whose ticket is not good. It leaves no record: a good
+ * command with this id is still welcome. */
 static void refuse_unread(Uploads *uploads, const char *id, const Problem *problem)
 {
     Job *job = job_new(id, &(UploadCommand){0});
@@ -453,18 +460,21 @@ static bool is_repeated(Uploads *uploads, const char *id)
 
 void uploads_command(Uploads *uploads, const char *id, const void *payload, size_t size)
 {
-    UploadCommand *command CLEANUP(free_ptr) = calloc(1, sizeof(*command));
+    UploadCommand *command CLEANUP(upload_command_cleanup) = calloc(1, sizeof(*command));
+    int64_t issued_unix_s = 0;
     Problem problem;
 
     if (!command || is_repeated(uploads, id))
         return;
-    if (upload_command_parse(payload, size, command, &problem) < 0) {
+    if (tickets_admit(uploads->tickets, id, payload, size, command, &issued_unix_s, &problem) < 0) {
         refuse_unread(uploads, id, &problem);
         return;
     }
     Job *job = job_new(id, command);
-    if (job)
+    if (job) {
+        job->issued_unix_s = issued_unix_s;
         accept_or_reject(uploads, job);
+    }
     forget_some(uploads);
 }
 
@@ -524,6 +534,7 @@ static void resume(Job *job, void *userdata)
 {
     Uploads *uploads = userdata;
 
+    tickets_saw(uploads->tickets, job->issued_unix_s);
     if (job_is_final(job) && job->reported) {
         job_free(job);
         return;
@@ -545,9 +556,9 @@ int uploads_new(Loop *loop, const AgentConfig *config, const UploadsEvents *even
     uploads->loop = loop;
     uploads->config = config;
     uploads->events = *events;
-    uploads->policy =
-        (Policy){.allow = &config->allow, .base = config->base, .max_size_bytes = config->max_size_bytes};
     int r = job_store_open(config->state_dir, &uploads->store);
+    if (r == 0)
+        r = tickets_new(&config->coordinator_keys, config->client_id, config->state_dir, &uploads->tickets);
     if (r == 0)
         r = loop_add_timer(loop, on_schedule, uploads, &uploads->schedule_timer);
     if (r == 0)
@@ -577,6 +588,7 @@ Uploads *uploads_free(Uploads *uploads)
     }
     loop_remove(uploads->schedule_timer);
     loop_remove(uploads->forget_timer);
+    tickets_free(uploads->tickets);
     job_store_close(uploads->store);
     free(uploads);
     return NULL;

@@ -105,7 +105,7 @@ static int spawn(Worker *worker, const char *program, int job_fd, int file_fd, i
 static int start(Worker *worker, Loop *loop, const char *program, const UploadJob *job, int file_fd)
 {
     int job_pipe[2] = {-1, -1}, report_pipe[2] = {-1, -1};
-    char *text CLEANUP(free_ptr) = upload_job_format(job);
+    char *text CLEANUP(free_secret) = upload_job_format(job);
 
     if (!text)
         return -ENOMEM;

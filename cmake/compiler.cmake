@@ -15,6 +15,11 @@ add_library(sanitizers INTERFACE)
 if(BECKON_SANITIZE)
   target_compile_options(sanitizers INTERFACE -fsanitize=${BECKON_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(sanitizers INTERFACE -fsanitize=${BECKON_SANITIZE})
+  target_compile_definitions(sanitizers INTERFACE BECKON_SANITIZED) # common/cage.h
+endif()
+
+if(BECKON_FUZZ)
+  target_compile_options(sanitizers INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
 set(CMAKE_C_STANDARD 11)

@@ -10,9 +10,13 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#define ROUND_MAX_MS 5000
+
 struct IdleWatch {
-    int64_t timeout_ms;
+    int64_t timeout_ms, head_timeout_ms;
     IdleLimits limits;
+    void (*round)(void *userdata);
+    void *userdata;
     pthread_t thread;
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t stop_wanted;
@@ -34,9 +38,13 @@ static int64_t kernel_idle_ms(int fd)
 
 static bool is_idle(const IdleWatch *watch, const IdleConnection *connection, int64_t now_ms)
 {
-    if (atomic_load(&connection->busy) || now_ms - atomic_load(&connection->since_ms) < watch->timeout_ms)
+    int64_t quiet_ms = now_ms - atomic_load(&connection->since_ms);
+
+    if (atomic_load(&connection->busy))
         return false;
-    return !atomic_load(&connection->begun) || kernel_idle_ms(connection->fd) >= watch->timeout_ms;
+    if (!atomic_load(&connection->begun))
+        return quiet_ms >= watch->head_timeout_ms;
+    return quiet_ms >= watch->timeout_ms && kernel_idle_ms(connection->fd) >= watch->timeout_ms;
 }
 
 /* Whether the body that is coming in does so too slowly. A window that a handler worked in says nothing of
@@ -69,7 +77,7 @@ static bool is_slow(const IdleWatch *watch, IdleConnection *connection, int64_t 
 static void *watch_run(void *userdata)
 {
     IdleWatch *watch = userdata;
-    int64_t pause_ms = watch->timeout_ms / 4 > 5000 ? 5000 : watch->timeout_ms / 4;
+    int64_t pause_ms = watch->head_timeout_ms / 4 > ROUND_MAX_MS ? ROUND_MAX_MS : watch->head_timeout_ms / 4;
 
     (void)pthread_mutex_lock(&watch->lock);
     while (!watch->stop) {
@@ -82,6 +90,7 @@ static void *watch_run(void *userdata)
             until.tv_nsec -= 1000000000;
         }
         (void)pthread_cond_timedwait(&watch->stop_wanted, &watch->lock, &until); /* early is harmless */
+        watch->round(watch->userdata);
         int64_t now_ms = clock_monotonic_ms();
         for (IdleConnection *connection = watch->first; connection; connection = connection->next)
             if (is_idle(watch, connection, now_ms) || is_slow(watch, connection, now_ms))
@@ -91,7 +100,8 @@ static void *watch_run(void *userdata)
     return NULL;
 }
 
-int idle_watch_new(const IdleLimits *limits, IdleWatch **ret_watch)
+int idle_watch_new(const IdleLimits *limits, void (*round)(void *userdata), void *userdata,
+                   IdleWatch **ret_watch)
 {
     IdleWatch *watch CLEANUP(free_ptr) = calloc(1, sizeof(*watch));
     pthread_condattr_t monotonic;
@@ -100,7 +110,12 @@ int idle_watch_new(const IdleLimits *limits, IdleWatch **ret_watch)
     if (!watch)
         return -ENOMEM;
     watch->limits = *limits;
+    watch->round = round;
+    watch->userdata = userdata;
     watch->timeout_ms = (int64_t)limits->timeout_s * 1000;
+    watch->head_timeout_ms = (int64_t)limits->head_timeout_s * 1000;
+    if (watch->head_timeout_ms == 0 || watch->head_timeout_ms > watch->timeout_ms)
+        watch->head_timeout_ms = watch->timeout_ms;
     (void)pthread_mutex_init(&watch->lock, NULL); /* these can't fail on Linux */
     (void)pthread_condattr_init(&monotonic);
     (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -154,6 +169,12 @@ void idle_watch_remove(IdleWatch *watch, IdleConnection *connection)
     if (connection->next)
         connection->next->previous = connection->previous;
     (void)pthread_mutex_unlock(&watch->lock);
+}
+
+void idle_request_end(IdleConnection *connection)
+{
+    atomic_store(&connection->since_ms, clock_monotonic_ms());
+    atomic_store(&connection->begun, false);
 }
 
 void idle_connection_busy(IdleConnection *connection)

@@ -25,6 +25,7 @@ struct HttpTrust {
     pthread_mutex_t lock;  /* guards what follows */
     struct stat crl_stamp; /* of the file that was last tried */
     CrlList crls;
+    uint64_t generation; /* of the lists; 0: none */
 };
 
 static void crl_list_clear(CrlList *list)
@@ -125,6 +126,7 @@ int http_trust_new(const char *ca_file, const char *crl_file, HttpTrust **ret_tr
             r = load_crls(trust, &trust->crls);
         else
             r = -errno;
+        trust->generation = 1;
     }
     if (r < 0) {
         http_trust_free(trust);
@@ -169,6 +171,7 @@ static void refresh_crls(HttpTrust *trust)
         return;
     crl_list_clear(&trust->crls);
     trust->crls = list;
+    trust->generation++;
     log_info("%s: revocation list read again", trust->crl_file);
 }
 
@@ -182,6 +185,63 @@ static bool is_revoked(HttpTrust *trust, gnutls_x509_crt_t crt)
     (void)pthread_mutex_unlock(&trust->lock);
     return r != 0; /* 1: revoked; negative: can't be told, so not to be trusted */
 }
+
+uint64_t http_trust_refresh(HttpTrust *trust)
+{
+    if (!trust->crl_file)
+        return 0;
+    (void)pthread_mutex_lock(&trust->lock);
+    refresh_crls(trust);
+    uint64_t generation = trust->generation;
+    (void)pthread_mutex_unlock(&trust->lock);
+    return generation;
+}
+
+/* Chains */
+
+int http_chain_copy(void *tls_session, HttpChain *ret_chain)
+{
+    unsigned count = 0;
+    const gnutls_datum_t *sent = gnutls_certificate_get_peers(tls_session, &count);
+    HttpChain chain = {0};
+
+    for (; sent && chain.count < count && chain.count < HTTP_CHAIN_MAX; chain.count++) {
+        unsigned char *der = malloc(sent[chain.count].size);
+        if (!der) {
+            http_chain_clear(&chain);
+            return -ENOMEM;
+        }
+        memcpy(der, sent[chain.count].data, sent[chain.count].size);
+        chain.items[chain.count].der = der;
+        chain.items[chain.count].size = sent[chain.count].size;
+    }
+    *ret_chain = chain;
+    return 0;
+}
+
+void http_chain_clear(HttpChain *chain)
+{
+    for (unsigned i = 0; i < chain->count; i++)
+        free(chain->items[i].der);
+    *chain = (HttpChain){0};
+}
+
+bool http_trust_is_revoked(HttpTrust *trust, const HttpChain *chain)
+{
+    bool revoked = false;
+
+    for (unsigned i = 0; !revoked && i < chain->count; i++) {
+        const gnutls_datum_t der = {.data = chain->items[i].der, .size = chain->items[i].size};
+        gnutls_x509_crt_t crt;
+        if (gnutls_x509_crt_init(&crt) < 0)
+            return true; /* can't be told, so not to be trusted */
+        revoked = gnutls_x509_crt_import(crt, &der, GNUTLS_X509_FMT_DER) < 0 || is_revoked(trust, crt);
+        gnutls_x509_crt_deinit(crt);
+    }
+    return revoked;
+}
+
+/* Verdicts */
 
 /* Why a status of gnutls_certificate_verify_peers() refuses. */
 static const char *refusal(unsigned status)
@@ -255,7 +315,7 @@ HttpPeer http_trust_verify(HttpTrust *trust, void *tls_session, char name[static
 
     if (!chain || count == 0)
         return HTTP_PEER_NONE;
-    const char *why = chain_refusal(tls_session);
+    const char *why = count > HTTP_CHAIN_MAX ? "it comes with too many others" : chain_refusal(tls_session);
     if (!why)
         why = leaf_refusal(trust, chain, count, name);
     if (!why)

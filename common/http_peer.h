@@ -14,6 +14,25 @@ typedef struct HttpTrust HttpTrust;
 int http_trust_new(const char *ca_file, const char *crl_file, HttpTrust **ret_trust) MUST_CHECK;
 HttpTrust *http_trust_free(HttpTrust *trust); /* returns NULL */
 
+/* The certificates that a peer has sent, to be looked at again later. */
+#define HTTP_CHAIN_MAX 4
+typedef struct HttpChain {
+    unsigned count;
+    struct {
+        unsigned char *der;
+        unsigned size;
+    } items[HTTP_CHAIN_MAX];
+} HttpChain;
+
+/* Copies them out of a session. 0 or -ENOMEM. */
+int http_chain_copy(void *tls_session, HttpChain *ret_chain) MUST_CHECK;
+void http_chain_clear(HttpChain *chain);
+
+/* Reads the revocation lists again if their file has changed. Returns a number that grows whenever they have;
+ * 0 without lists. Any thread. */
+uint64_t http_trust_refresh(HttpTrust *trust);
+bool http_trust_is_revoked(HttpTrust *trust, const HttpChain *chain);
+
 /* Judges the certificate of a session (a gnutls_session_t that had these CAs as its trust list): chain,
  * dates, purpose clientAuth, revocation, and exactly one CN. The CRL is read again when its file has changed.
  * Any thread. */

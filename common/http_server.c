@@ -2,8 +2,11 @@
 
 #include "common/files.h"
 #include "common/http_body.h"
+#include "common/http_guests.h"
+#include "common/http_head.h"
 #include "common/http_idle.h"
 #include "common/http_peer.h"
+#include "common/http_socket.h"
 #include "common/log.h"
 #include "common/text.h"
 
@@ -13,15 +16,17 @@
 #include <inttypes.h>
 #include <microhttpd.h>
 #include <netdb.h>
-#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#define PRIORITIES "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
+/* TLS 1.2 with forward secrecy and authenticated encryption only, as TLS 1.3 has it anyway. */
+#define PRIORITIES                                                                                           \
+    "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA:-CIPHER-ALL:"             \
+    "+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:-MAC-ALL:+AEAD"
 #define PEM_MAX ((size_t)1024 * 1024)
 #define CONNECTION_MEMORY ((size_t)64 * 1024) /* headers, and the window in which a body passes by */
 #define DRAIN_MAX ((uint64_t)1024 * 1024)     /* of a refused body that is already on its way */
-#define LISTEN_BACKLOG 512
+#define HEAD_TIMEOUT_S 30 /* for the handshake and a request's head; or idle_timeout, if that is less */
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define STACK_SIZE ((size_t)2 * 1024 * 1024)
@@ -29,14 +34,27 @@
 #define STACK_SIZE ((size_t)128 * 1024)
 #endif
 
+#if MHD_VERSION >= 0x00097601
+#define STRICT MHD_OPTION_CLIENT_DISCIPLINE_LVL, 1
+#else
+#define STRICT MHD_OPTION_STRICT_FOR_CLIENT, 1
+#endif
+
 struct HttpServer {
     struct MHD_Daemon *daemon;
     HttpHandlers handlers;
     void *userdata;
-    HttpTrust *trust; /* NULL: no client certificates */
+    bool may_block;   /* a thread a connection */
+    HttpTrust *trust; /* NULL: no client certificates, and then no guests */
+    HttpGuests *guests;
     IdleWatch *idle;
     int quiet_fd; /* the listening socket that has been taken from the daemon, or -1 */
 };
+
+typedef struct Connection {
+    IdleConnection idle;
+    HttpGuest *guest; /* once a certificate was accepted */
+} Connection;
 
 typedef struct Decoded {
     struct Decoded *next;
@@ -50,8 +68,10 @@ struct HttpRequest {
     int fd;
     char address[INET6_ADDRSTRLEN];
     void *state;
+    bool begun; /* the handlers know of it */
     bool aborted;
     bool answered;
+    bool early;                /* the answer goes out before the body is in, which is not read any more */
     struct MHD_Response *held; /* the answer, until it may be queued */
     unsigned held_status;
     uint64_t drained;
@@ -129,16 +149,36 @@ const char *http_request_address(const HttpRequest *request)
     return request->address;
 }
 
+static Connection *connection_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+    return info ? info->socket_context : NULL;
+}
+
+static HttpPeer find_peer(HttpRequest *request)
+{
+    HttpServer *server = request->server;
+    Connection *connection = connection_of(request->connection);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+
+    if (!info || !server->trust)
+        return HTTP_PEER_NONE;
+    HttpPeer peer = http_trust_verify(server->trust, info->tls_session, request->peer_name);
+    if (peer != HTTP_PEER_VERIFIED || connection->guest)
+        return peer;
+    int r = http_guests_enter(server->guests, info->tls_session, request->fd, request->peer_name,
+                              &connection->guest);
+    return r == 0 ? HTTP_PEER_VERIFIED : HTTP_PEER_CROWDED; /* without memory too: come back later */
+}
+
 HttpPeer http_request_peer(HttpRequest *request, const char **ret_name)
 {
-    if (!request->peer_known) {
-        const union MHD_ConnectionInfo *info =
-            MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
-        request->peer_known = true;
-        request->peer = HTTP_PEER_NONE;
-        if (info && request->server->trust)
-            request->peer = http_trust_verify(request->server->trust, info->tls_session, request->peer_name);
-    }
+    if (!request->peer_known)
+        request->peer = find_peer(request);
+    request->peer_known = true;
     *ret_name = request->peer_name;
     return request->peer;
 }
@@ -197,31 +237,52 @@ static enum MHD_Result queue_answer(HttpRequest *request)
     return r;
 }
 
-/* An answer that is given before the body. A client that waits for 100 Continue gets it at once and sends
- * nothing; one that does not wait is already sending, and closing on it would reset the connection and lose
- * the answer: a short body is swallowed first. Without a body the answer waits for the last call too, or the
- * library would close the connection. */
+/* Whether an answer that there is before the body goes out at once. A client that waits for 100 Continue then
+ * sends nothing; another one is sending already, and http_linger() sees to it that it hears us. A short body
+ * is rather swallowed, which keeps the connection. Without a body the answer waits for the last call too, or
+ * the library would close the connection. */
 static bool answer_now(const HttpRequest *request)
 {
     const char *length = http_request_header(request, "Content-Length");
     uint64_t size = 0;
 
+    if (http_request_header(request, "Transfer-Encoding"))
+        return true;
     if (!http_request_has_body(request))
         return false;
-    if (http_request_header(request, "Expect"))
-        return true;
-    return !http_request_header(request, "Transfer-Encoding") && length && text_to_u64(length, &size) &&
-           size > DRAIN_MAX;
+    return http_request_header(request, "Expect") || !text_to_u64(length, &size) || size > DRAIN_MAX;
 }
 
-static enum MHD_Result on_begin(HttpRequest *request)
+/* Refuses what can't be understood, or not in one way only; the connection ends, as nobody knows where its
+ * next request would begin. */
+static enum MHD_Result refuse(HttpRequest *request, unsigned status)
+{
+    HttpResponse *response = http_response_new(status);
+
+    log_info("%s: a malformed request is refused: %u", request->address, status);
+    http_response_header(response, "Connection", "close");
+    http_response_text(response, "application/problem+json",
+                       "{\"code\":\"invalid_argument\",\"reason\":\"REQUEST_MALFORMED\","
+                       "\"message\":\"The request is not valid HTTP, or not plainly so.\"}");
+    http_respond(request, response);
+    return request->aborted ? MHD_NO : queue_answer(request);
+}
+
+static enum MHD_Result on_begin(HttpRequest *request, const char *version)
 {
     HttpServer *server = request->server;
+    unsigned status = http_head_check(request->connection, request->method, request->path, version);
 
+    if (status != 0) {
+        request->early = true;
+        return refuse(request, status);
+    }
+    request->begun = true;
     server->handlers.begin(request, server->userdata);
     if (request->aborted)
         return MHD_NO;
-    return request->answered && answer_now(request) ? queue_answer(request) : MHD_YES;
+    request->early = request->answered && answer_now(request);
+    return request->early ? queue_answer(request) : MHD_YES;
 }
 
 static enum MHD_Result on_body(HttpRequest *request, const void *data, size_t size)
@@ -240,64 +301,45 @@ static enum MHD_Result on_body(HttpRequest *request, const void *data, size_t si
 static enum MHD_Result on_end(HttpRequest *request)
 {
     HttpServer *server = request->server;
+    unsigned status = request->answered ? 0 : http_trailer_check(request->connection);
 
+    if (status != 0)
+        return refuse(request, status);
     if (!request->answered && server->handlers.end)
         server->handlers.end(request, server->userdata);
     return request->aborted || !request->held ? MHD_NO : queue_answer(request);
-}
-
-static IdleConnection *idle_of(struct MHD_Connection *connection)
-{
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-
-    return info ? info->socket_context : NULL;
 }
 
 static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connection, const char *path,
                                   const char *method, const char *version, const char *data, size_t *size,
                                   void **request_slot)
 {
-    IdleConnection *idle = idle_of(connection);
+    Connection *ours = connection_of(connection);
     HttpRequest *request = *request_slot;
     enum MHD_Result r;
 
-    (void)version;
-    if (!idle)
+    if (!ours)
         return MHD_NO; /* it was refused for want of memory */
-    idle_connection_busy(idle);
+    idle_connection_busy(&ours->idle);
     if (!request) {
         *request_slot = request = request_new(userdata, connection, path, method);
-        r = request ? on_begin(request) : MHD_NO;
+        r = request ? on_begin(request, version) : MHD_NO;
         if (request && http_request_has_body(request))
-            idle_body_begin(idle); /* from here on it is the peer's time */
+            idle_body_begin(&ours->idle); /* from here on it is the peer's time */
     } else if (*size > 0) {
-        idle_body_bytes(idle, *size);
+        idle_body_bytes(&ours->idle, *size);
         r = on_body(request, data, *size);
         *size = 0;
     } else {
-        idle_body_end(idle);
+        idle_body_end(&ours->idle);
         r = on_end(request);
     }
-    idle_connection_rest(idle);
+    idle_connection_rest(&ours->idle);
     return r;
 }
 
-static void on_completed(void *userdata, struct MHD_Connection *connection, void **request_slot,
-                         enum MHD_RequestTerminationCode code)
+static void request_free(HttpRequest *request)
 {
-    HttpServer *server = userdata;
-    HttpRequest *request = *request_slot;
-    IdleConnection *idle = idle_of(connection);
-
-    *request_slot = NULL;
-    if (idle)
-        idle_body_end(idle);
-    if (!request)
-        return;
-    if (server->handlers.done)
-        server->handlers.done(request, code == MHD_REQUEST_TERMINATED_COMPLETED_OK && request->answered,
-                              server->userdata);
     if (request->held)
         MHD_destroy_response(request->held);
     while (request->decoded) {
@@ -309,24 +351,59 @@ static void on_completed(void *userdata, struct MHD_Connection *connection, void
     free(request);
 }
 
+static void on_completed(void *userdata, struct MHD_Connection *connection, void **request_slot,
+                         enum MHD_RequestTerminationCode code)
+{
+    HttpServer *server = userdata;
+    HttpRequest *request = *request_slot;
+    Connection *ours = connection_of(connection);
+
+    *request_slot = NULL;
+    if (ours) {
+        idle_body_end(&ours->idle);
+        idle_request_end(&ours->idle);
+    }
+    if (!request)
+        return;
+    if (request->begun && server->handlers.done)
+        server->handlers.done(request, code == MHD_REQUEST_TERMINATED_COMPLETED_OK && request->answered,
+                              server->userdata);
+    bool is_heard = !request->early && code != MHD_REQUEST_TERMINATED_WITH_ERROR;
+    if (server->may_block && !is_heard)
+        http_linger(request->fd);
+    request_free(request);
+}
+
+static void connection_begins(HttpServer *server, int fd, void **slot)
+{
+    Connection *connection = calloc(1, sizeof(*connection));
+
+    *slot = connection;
+    if (connection)
+        idle_watch_add(server->idle, &connection->idle, fd);
+}
+
+static void connection_ends(HttpServer *server, Connection *connection)
+{
+    if (!connection)
+        return;
+    connection->guest = http_guests_leave(server->guests, connection->guest);
+    idle_watch_remove(server->idle, &connection->idle);
+    free(connection);
+}
+
 static void on_connection(void *userdata, struct MHD_Connection *connection, void **slot,
                           enum MHD_ConnectionNotificationCode code)
 {
-    HttpServer *server = userdata;
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 
-    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        IdleConnection *idle = calloc(1, sizeof(*idle));
-        *slot = idle;
-        if (idle && info)
-            idle_watch_add(server->idle, idle, info->connect_fd);
-        return;
+    if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+        connection_ends(userdata, *slot);
+        *slot = NULL;
+    } else if (info) {
+        connection_begins(userdata, info->connect_fd, slot);
     }
-    if (*slot)
-        idle_watch_remove(server->idle, *slot);
-    free(*slot);
-    *slot = NULL;
 }
 
 /* Life of the server */
@@ -353,32 +430,6 @@ static size_t keep_encoded(void *userdata, struct MHD_Connection *connection, ch
     (void)userdata;
     (void)connection;
     return strlen(text);
-}
-
-static int listen_at(const HttpServerConfig *config, int *ret_fd)
-{
-    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
-    struct addrinfo *found = NULL;
-    char port[8];
-
-    (void)snprintf(port, sizeof(port), "%u", config->port);
-    if (getaddrinfo(config->address, port, &hints, &found) != 0) {
-        log_error("address %s: not a numeric IPv4 or IPv6 address", config->address);
-        return -EINVAL;
-    }
-    int on = 1, off = 0, r = 0;
-    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
-        (found->ai_family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) < 0) ||
-        bind(fd, found->ai_addr, found->ai_addrlen) < 0 || listen(fd, LISTEN_BACKLOG) < 0) {
-        r = -errno;
-        log_error("can't listen on %s port %u: %s", config->address, config->port, strerror(errno));
-        close_fd(&fd);
-    }
-    freeaddrinfo(found);
-    if (r == 0)
-        *ret_fd = fd;
-    return r;
 }
 
 typedef struct Pems {
@@ -437,12 +488,20 @@ static int start_daemon(HttpServer *server, const HttpServerConfig *config, int 
         pems.key, MHD_OPTION_HTTPS_PRIORITIES, PRIORITIES, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_UNESCAPE_CALLBACK, keep_encoded, NULL,
         MHD_OPTION_CONNECTION_LIMIT, config->connections_max, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-        config->connections_per_ip_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
+        config->connections_per_ip_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, STRICT,
         MHD_OPTION_THREAD_STACK_SIZE, STACK_SIZE, MHD_OPTION_ARRAY, trust, MHD_OPTION_END);
     if (server->daemon)
         return 0;
     log_error("the HTTPS server did not start on port %u", config->port);
     return -EIO;
+}
+
+static void on_round(void *userdata)
+{
+    HttpServer *server = userdata;
+
+    if (server->guests)
+        (void)http_guests_review(server->guests); /* it has logged who */
 }
 
 int http_server_new(const HttpServerConfig *config, const HttpHandlers *handlers, void *userdata,
@@ -456,7 +515,9 @@ int http_server_new(const HttpServerConfig *config, const HttpHandlers *handlers
     server->handlers = *handlers;
     server->userdata = userdata;
     server->quiet_fd = -1;
+    server->may_block = config->threads == HTTP_THREAD_PER_CONNECTION;
     const IdleLimits limits = {.timeout_s = config->idle_timeout_s,
+                               .head_timeout_s = HEAD_TIMEOUT_S,
                                .body_rate_min = config->body_rate_min,
                                .body_window_ms = config->body_window_ms ? config->body_window_ms : 60000,
                                .body_deadline_ms = config->body_deadline_ms};
@@ -464,10 +525,12 @@ int http_server_new(const HttpServerConfig *config, const HttpHandlers *handlers
         config->client_ca_file ? http_trust_new(config->client_ca_file, config->crl_file, &server->trust) : 0;
     if (r == 0)
         r = http_keypair_check(config->cert_file, config->key_file);
+    if (r == 0 && server->trust)
+        r = http_guests_new(server->trust, config->connections_per_name_max, &server->guests);
     if (r == 0)
-        r = idle_watch_new(&limits, &server->idle);
+        r = idle_watch_new(&limits, on_round, server, &server->idle);
     if (r == 0)
-        r = listen_at(config, &listen_fd);
+        r = http_listen(config->address, config->port, &listen_fd);
     if (r == 0)
         r = start_daemon(server, config, listen_fd);
     if (r < 0) {
@@ -495,6 +558,7 @@ HttpServer *http_server_free(HttpServer *server)
         MHD_stop_daemon(server->daemon);
     close_fd(&server->quiet_fd);
     (void)idle_watch_free(server->idle);
+    (void)http_guests_free(server->guests);
     (void)http_trust_free(server->trust);
     free(server);
     return NULL;

@@ -7,7 +7,10 @@
  *
  * With HTTP_THREAD_PER_CONNECTION the callbacks of one request run on one thread and may block. With
  * HTTP_ONE_THREAD all run on one thread and must not. Client certificates are asked for, and verified against
- * client_ca and crl when the first request of a connection begins; a handler asks http_request_peer(). */
+ * client_ca and crl whenever a handler asks http_request_peer(). A connection whose certificate is revoked
+ * later is ended within HTTP_REVIEW_S seconds after the list's file has changed, whatever it is doing.
+ *
+ * Malformed and ambiguous requests are answered here; no handler sees them. */
 #pragma once
 
 #include "common/cleanup.h"
@@ -17,7 +20,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define HTTP_BODY_TEXT_MAX 65536
+#define HTTP_REVIEW_S 10
 
 typedef struct HttpServer HttpServer;
 typedef struct HttpRequest HttpRequest;
@@ -41,6 +44,7 @@ typedef struct HttpServerConfig {
     const char *crl_file;             /* PEM, of client_ca; NULL: none. Re-read when the file changes */
     HttpThreads threads;
     unsigned connections_max, connections_per_ip_max; /* 0 for the second: no limit */
+    unsigned connections_per_name_max;                /* of one certificate's name; 0: no limit */
     unsigned idle_timeout_s;                          /* without a byte in either direction */
     uint64_t body_rate_min;    /* a request's body that comes in slower, bytes a second, is cut; 0: none */
     uint64_t body_window_ms;   /* over which that is measured; 0: a minute */
@@ -76,6 +80,7 @@ typedef enum HttpPeer {
     HTTP_PEER_NONE,     /* no certificate was sent */
     HTTP_PEER_VERIFIED, /* *ret_name is its one CN */
     HTTP_PEER_REFUSED,  /* one was sent that is not to be trusted: *ret_name says why, in a few words */
+    HTTP_PEER_CROWDED,  /* it is good, but *ret_name has as many connections as it may */
 } HttpPeer;
 HttpPeer http_request_peer(HttpRequest *request, const char **ret_name);
 

@@ -85,7 +85,8 @@ void log_at(LogLevel level, const char *client, const char *upload, const char *
     if (level > settings.level)
         return;
     va_start(args, format);
-    (void)vsnprintf(raw, sizeof(raw), format, args);
+    if (vsnprintf(raw, sizeof(raw), format, args) >= (int)sizeof(raw))
+        memcpy(raw + sizeof(raw) - 4, "...", 4); /* not as if it had ended there */
     va_end(args);
     text_printable(raw, message, sizeof(message));
     size_t length =

@@ -55,21 +55,51 @@ bool text_is_utf8(const char *text, size_t size)
     return true;
 }
 
+size_t text_character(const char *text, size_t size, uint32_t *ret_point)
+{
+    const unsigned char *bytes = (const unsigned char *)text;
+    size_t length = size > 0 ? utf8_sequence(bytes, size) : 0;
+
+    if (length == 0)
+        return 0;
+    uint32_t point = length == 1 ? bytes[0] : bytes[0] & (0xffU >> (length + 1));
+    for (size_t i = 1; i < length; i++)
+        point = point << 6 | (bytes[i] & 0x3fU);
+    *ret_point = point;
+    return length;
+}
+
+bool text_is_hostile(uint32_t point)
+{
+    static const struct {
+        uint32_t first, last;
+    } ranges[] = {
+        {0, 0x1f},          {0x7f, 0x9f},     {0xad, 0xad},     /* controls; soft hyphen */
+        {0x61c, 0x61c},     {0x180e, 0x180e},                   /* Arabic letter mark; Mongolian separator */
+        {0x200b, 0x200f},   {0x2028, 0x202e}, {0x2060, 0x206f}, /* no width; lines; direction */
+        {0xfeff, 0xfeff},   {0xfff9, 0xfffb},                   /* byte order mark; annotations */
+        {0xe0000, 0xe007f},                                     /* tags */
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(ranges); i++)
+        if (point >= ranges[i].first && point <= ranges[i].last)
+            return true;
+    return false;
+}
+
 /* One character as it is shown: itself, or an escape. length 0: the byte is not UTF-8. Returns the length of
  * what is shown. */
-static size_t show_character(const unsigned char *bytes, size_t length, char shown[static 16])
+static size_t show_character(const char *text, size_t length, uint32_t point, char shown[static 16])
 {
-    bool c1_control = length == 2 && bytes[0] == 0xc2 && bytes[1] < 0xa0;
-
-    if (length > 0 && bytes[0] >= 0x20 && bytes[0] != 0x7f && !c1_control) {
-        memcpy(shown, bytes, length);
+    if (length > 0 && !text_is_hostile(point)) {
+        memcpy(shown, text, length);
         return length;
     }
-    if (bytes[0] == '\n' || bytes[0] == '\t' || bytes[0] == '\r')
-        return (size_t)snprintf(shown, 16, "\\%c", bytes[0] == '\n' ? 'n' : bytes[0] == '\t' ? 't' : 'r');
-    if (c1_control)
-        return (size_t)snprintf(shown, 16, "\\x%02x\\x%02x", bytes[0], bytes[1]);
-    return (size_t)snprintf(shown, 16, "\\x%02x", bytes[0]);
+    if (*text == '\n' || *text == '\t' || *text == '\r')
+        return (size_t)snprintf(shown, 16, "\\%c", *text == '\n' ? 'n' : *text == '\t' ? 't' : 'r');
+    if (length > 1)
+        return (size_t)snprintf(shown, 16, "\\u%04x", (unsigned)point);
+    return (size_t)snprintf(shown, 16, "\\x%02x", (unsigned)(unsigned char)*text);
 }
 
 char *text_printable(const char *text, char *buf, size_t size)
@@ -78,8 +108,9 @@ char *text_printable(const char *text, char *buf, size_t size)
 
     while (left > 0 && size > 0) {
         char shown[16];
-        size_t length = utf8_sequence((const unsigned char *)text, left);
-        size_t shown_length = show_character((const unsigned char *)text, length, shown);
+        uint32_t point = 0;
+        size_t length = text_character(text, left, &point);
+        size_t shown_length = show_character(text, length, point, shown);
         if (used + shown_length + 1 > size)
             break;
         memcpy(buf + used, shown, shown_length);
@@ -90,6 +121,39 @@ char *text_printable(const char *text, char *buf, size_t size)
     if (size > 0)
         buf[used] = '\0';
     return buf;
+}
+
+/* Beyond 16 bits JSON writes two surrogates (RFC 8259 section 7). */
+static size_t escape_json(uint32_t point, char out[static 16])
+{
+    if (point < 0x10000)
+        return (size_t)snprintf(out, 16, "\\u%04x", (unsigned)point);
+    return (size_t)snprintf(out, 16, "\\u%04x\\u%04x", (unsigned)(0xd7c0 + (point >> 10)),
+                            (unsigned)(0xdc00 | (point & 0x3ff)));
+}
+
+char *text_printable_json(const char *json)
+{
+    enum { GROWTH_MAX = 6 }; /* DEL, one byte, becomes six */
+    size_t left = strlen(json);
+    char *out = malloc(GROWTH_MAX * left + 16), *end = out;
+
+    while (out && left > 0) {
+        uint32_t point = 0;
+        size_t length = text_character(json, left, &point);
+        size_t step = length ? length : 1;
+        if (length > 0 && text_is_hostile(point)) { /* which valid JSON has in strings only */
+            end += escape_json(point, end);
+        } else {
+            memcpy(end, json, step);
+            end += step;
+        }
+        json += step;
+        left -= step;
+    }
+    if (out)
+        *end = '\0';
+    return out;
 }
 
 /* Digits at the start of text; *ret_rest is what follows them. */

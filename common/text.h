@@ -13,9 +13,21 @@ char *text_format(const char *format, ...) PRINTF_LIKE(1, 2);
 /* Whether text is valid UTF-8 (RFC 3629) without a NUL in its size bytes. */
 bool text_is_utf8(const char *text, size_t size);
 
-/* Copies text for a terminal or a log line: control characters (C0, DEL, C1) and bytes that are not UTF-8
- * become \n, \t, \xNN. Always terminated; cut at a whole escape if buf is too small. Returns buf. */
+/* The character at text: its length in bytes, and its code point; 0 if the size bytes begin with none (not
+ * UTF-8). */
+size_t text_character(const char *text, size_t size, uint32_t *ret_point);
+
+/* Whether a character would command a terminal, or hide, reorder or break what stands beside it: controls
+ * (C0, DEL, C1), line separators, what has no width, and what changes the direction. */
+bool text_is_hostile(uint32_t point);
+
+/* Copies text for a terminal or a log line: hostile characters and bytes that are not UTF-8 become \n, \t,
+ * \xNN, \u202e. Always terminated; cut at a whole escape if buf is too small. Returns buf. */
 char *text_printable(const char *text, char *buf, size_t size);
+
+/* The same for a text in JSON, which means the same afterwards: hostile characters become \uNNNN. The caller
+ * frees; NULL when out of memory. */
+char *text_printable_json(const char *json);
 
 /* Whole decimal number, nothing before or after it. false on anything else and on overflow. */
 bool text_to_u64(const char *text, uint64_t *ret_value);

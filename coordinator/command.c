@@ -37,9 +37,33 @@ static int publish(Control *control, TopicKind kind, const char *client, const c
     return r;
 }
 
+/* Issued anew each time a command is said, so that a device's idea of the time keeps up. */
+static int add_ticket(Control *control, const Request *request, UploadCommand *command)
+{
+    Ticket *ticket CLEANUP(free_ptr) = calloc(1, sizeof(*ticket));
+    char *token CLEANUP(free_secret) = NULL;
+    if (!ticket)
+        return -ENOMEM;
+    ticket->scope = TICKET_UPLOAD;
+    (void)snprintf(ticket->client, sizeof(ticket->client), "%s", request->client);
+    (void)snprintf(ticket->upload, sizeof(ticket->upload), "%s", request->id);
+    (void)snprintf(ticket->path, sizeof(ticket->path), "%s", command->path);
+    (void)snprintf(ticket->receiver, sizeof(ticket->receiver), "%s", command->receiver);
+    ticket->max_size_bytes = command->max_size_bytes;
+    ticket->rate_bytes_per_s = command->rate_bytes_per_s;
+    ticket->issued_unix_s = control->config.unix_ms() / 1000;
+    ticket->expires_unix_s = (int64_t)command->expires_unix_s;
+    int r = ticket_sign(control->config.ticket_key, ticket, &token);
+    if (r < 0)
+        log_at(LOG_LEVEL_ERROR, request->client, request->id, "can't sign the ticket: %s", strerror(-r));
+    else
+        (void)snprintf(command->ticket, sizeof(command->ticket), "%s", token);
+    return r;
+}
+
 static int publish_upload(Control *control, const Request *request)
 {
-    UploadCommand *command CLEANUP(free_ptr) = calloc(1, sizeof(*command));
+    UploadCommand *command CLEANUP(upload_command_cleanup) = calloc(1, sizeof(*command));
     if (!command)
         return -ENOMEM;
     (void)snprintf(command->path, sizeof(command->path), "%s", request->path);
@@ -47,7 +71,10 @@ static int publish_upload(Control *control, const Request *request)
     command->expires_unix_s = (uint64_t)(request->expires_ms / 1000);
     command->max_size_bytes = request->max_size_bytes;
     command->rate_bytes_per_s = request->rate_bytes_per_s;
-    char *payload CLEANUP(free_ptr) = upload_command_format(command);
+    int r = add_ticket(control, request, command);
+    if (r < 0)
+        return r;
+    char *payload CLEANUP(free_secret) = upload_command_format(command);
     return payload ? publish(control, TOPIC_CMD_UPLOAD, request->client, request->id, payload) : -ENOMEM;
 }
 

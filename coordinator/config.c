@@ -1,5 +1,6 @@
 #include "coordinator/config.h"
 
+#include "common/cage.h"
 #include "common/credentials.h"
 #include "coordinator/secret.h"
 #include "protocol/token.h"
@@ -24,7 +25,10 @@ const ConfigKey coordinator_config_keys[] = {
      .min = 1000, .max = DAY_MS},
     {"coordinator", "cert", CONFIG_FILE, MEMBER(cert), .required = true},
     {"coordinator", "key", CONFIG_FILE, MEMBER(key), .required = true},
-    {"coordinator", "token_file", CONFIG_FILE, MEMBER(token_file), .required = true},
+    {"coordinator", "require_sandbox", CONFIG_BOOL, MEMBER(require_sandbox), .fallback = "no"},
+    {"coordinator", "token_file", CONFIG_FILE, MEMBER(token_file)},
+    {"coordinator", "operator_key", CONFIG_FILES, MEMBER(operator_keys)},
+    {"coordinator", "audit_file", CONFIG_FOLDER, MEMBER(audit_file)},
     {"coordinator", "signing_key", CONFIG_FILE, MEMBER(signing_key), .required = true},
     {"coordinator", "receiver_key", CONFIG_FILES, MEMBER(receiver_keys), .required = true},
     {"coordinator", "receiver_url", CONFIG_STRING, MEMBER(receiver_url), .required = true},
@@ -53,14 +57,12 @@ HttpServerConfig coordinator_http_config(const CoordinatorConfig *config)
     };
 }
 
-static int check_database(const CoordinatorConfig *config)
+static int check_is_file(const char *name, const char *path)
 {
-    const char *path = config->database;
-    size_t length = strlen(path);
-    if (length > 0 && path[length - 1] != '/')
+    size_t length = path ? strlen(path) : 0;
+    if (length == 0 || path[length - 1] != '/')
         return 0;
-    config_mistake("coordinator", "database", "[coordinator] database: '%s' is a folder; name a file in it",
-                   path);
+    config_mistake("coordinator", name, "[coordinator] %s: '%s' is a folder; name a file in it", name, path);
     return 1;
 }
 
@@ -81,6 +83,8 @@ static int check_receiver_url(CoordinatorConfig *config)
 static int check_token(const CoordinatorConfig *config)
 {
     Secret secret;
+    if (!config->token_file)
+        return 0;
     int r = secret_load(config->token_file, &secret);
     struct stat status;
     if (r == 0 && stat(config->token_file, &status) == 0 && (status.st_mode & (S_IRWXG | S_IRWXO)))
@@ -97,27 +101,35 @@ static int check_token(const CoordinatorConfig *config)
     return 1;
 }
 
-static int check_keys(const CoordinatorConfig *config)
+static int check_public_keys(const char *name, const ConfigList *paths)
 {
-    int mistakes = 0;
-    SigningKey *key = NULL;
     KeyRing *ring = NULL;
     const char *bad = NULL;
-    if (signing_key_load(config->signing_key, &key) < 0) {
-        config_mistake("coordinator", "signing_key",
-                       "[coordinator] signing_key: %s is not an Ed25519 private key in PEM",
-                       config->signing_key);
-        mistakes++;
-    }
-    if (key_ring_load(config->receiver_keys.items, config->receiver_keys.count, &ring, &bad) < 0) {
-        config_mistake("coordinator", "receiver_key",
-                       "[coordinator] receiver_key: %s is not an Ed25519 public key in PEM",
-                       bad ? bad : "a file");
-        mistakes++;
-    }
-    (void)signing_key_free(key);
+    int r = key_ring_load(paths->items, paths->count, &ring, &bad);
     (void)key_ring_free(ring);
-    return mistakes;
+    if (r == 0)
+        return 0;
+    config_mistake("coordinator", name, "[coordinator] %s: %s is not an Ed25519 public key in PEM", name,
+                   bad ? bad : "a file");
+    return 1;
+}
+
+static int check_signing_key(const CoordinatorConfig *config)
+{
+    SigningKey *key = NULL;
+    int r = signing_key_load(config->signing_key, &key);
+    (void)signing_key_free(key);
+    if (r == 0)
+        return 0;
+    config_mistake("coordinator", "signing_key",
+                   "[coordinator] signing_key: %s is not an Ed25519 private key in PEM", config->signing_key);
+    return 1;
+}
+
+static int check_keys(const CoordinatorConfig *config)
+{
+    return check_signing_key(config) + check_public_keys("receiver_key", &config->receiver_keys) +
+           check_public_keys("operator_key", &config->operator_keys);
 }
 
 static int check_credentials(const CoordinatorConfig *config)
@@ -137,6 +149,7 @@ static int check_credentials(const CoordinatorConfig *config)
 int coordinator_config_check(void *target)
 {
     CoordinatorConfig *config = target;
-    return check_database(config) + check_receiver_url(config) + check_token(config) + check_keys(config) +
-           check_credentials(config);
+    return check_is_file("database", config->database) + check_is_file("audit_file", config->audit_file) +
+           check_receiver_url(config) + check_token(config) + check_keys(config) + check_credentials(config) +
+           cage_check("coordinator", config->require_sandbox);
 }

@@ -13,7 +13,10 @@ typedef struct CoordinatorConfig {
     uint64_t connections;
     uint64_t offline_after_ms;
     char *cert, *key;
-    char *token_file;
+    bool require_sandbox;
+    char *token_file;         /* NULL: no shared token, operator tokens only */
+    ConfigList operator_keys; /* none: signing_key's own public half */
+    char *audit_file;         /* NULL: no audit log */
     char *signing_key;
     ConfigList receiver_keys;
     char *receiver_url; /* after the check: without a slash at the end */

@@ -9,16 +9,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-static void unlock(pthread_mutex_t **mutex)
-{
-    (void)pthread_mutex_unlock(*mutex);
-}
-
-/* Until the end of the scope. */
-#define LOCKED(control)                                                                                      \
-    pthread_mutex_t *locked_ CLEANUP(unlock) = &(control)->mutex;                                            \
-    (void)pthread_mutex_lock(locked_)
-
 /* --- what is in memory --- */
 
 static int compare_known(const void *item, const void *key)
@@ -62,7 +52,7 @@ size_t control_open_range(const Control *control, const char *client, size_t *re
 }
 
 /* Its command is due at once, its receipt is not expected yet. */
-static int add_open(Control *control, const Request *request)
+int control_add_open(Control *control, const Request *request)
 {
     Open *open = calloc(1, sizeof(*open));
     if (!open)
@@ -82,7 +72,7 @@ static int add_open(Control *control, const Request *request)
     return r;
 }
 
-static void drop_open(Control *control, const char *client, const char *id)
+void control_drop_open(Control *control, const char *client, const char *id)
 {
     RequestKey key = {client, id};
     if (sorted_find(&control->open, &key))
@@ -119,7 +109,7 @@ static int load_client(void *userdata, const Client *client)
 
 static int load_request(void *userdata, const Request *request)
 {
-    int r = add_open(userdata, request);
+    int r = control_add_open(userdata, request);
     return r == -ENOBUFS ? 0 : r; /* it is followed after a later start; better than not to start at all */
 }
 
@@ -196,11 +186,11 @@ static void keep_in_step(Control *control, const Request *request)
 {
     Open *open = control_open(control, request->client, request->id);
     if (request_is_final(request->state)) {
-        drop_open(control, request->client, request->id);
+        control_drop_open(control, request->client, request->id);
     } else if (open) {
         open->state = request->state;
         open->cancel_asked = request->cancel_asked;
-    } else if (add_open(control, request) < 0) {
+    } else if (control_add_open(control, request) < 0) {
         log_at(LOG_LEVEL_ERROR, request->client, request->id, "too many open requests to follow this one");
     }
 }
@@ -343,7 +333,7 @@ static void expire(Control *control, Open *open)
     Request *request CLEANUP(free_ptr) = malloc(sizeof(*request));
     int r = request ? store_get_request(control->config.store, client, id, request) : -ENOMEM;
     if (r == STORE_E_ABSENT)
-        drop_open(control, client, id);
+        control_drop_open(control, client, id);
     if (r != 0)
         return;
     control_overlay_progress(control, request);
@@ -374,222 +364,4 @@ void control_tick(Control *control)
     }
     if (room)
         command_tick_doubts(control);
-}
-
-/* --- from REST --- */
-
-static int store_problem(Problem *problem, int error)
-{
-    if (error == -ENOSPC)
-        return problem_set(problem, ERROR_UNAVAILABLE, "NO_SPACE",
-                           "The coordinator's disk is full; make room there.");
-    return problem_set(problem, ERROR_INTERNAL, "STORE_FAILED",
-                       "The coordinator can't use its database; its log says why.");
-}
-
-static int out_of_memory(Problem *problem)
-{
-    return problem_set(problem, ERROR_UNAVAILABLE, "NO_MEMORY",
-                       "The coordinator is out of memory; try again later.");
-}
-
-static bool same_wish(const Request *wish, const Request *made)
-{
-    return strcmp(wish->client, made->client) == 0 && strcmp(wish->path, made->path) == 0 &&
-           strcmp(wish->receiver, made->receiver) == 0 && wish->max_size_bytes == made->max_size_bytes &&
-           wish->rate_bytes_per_s == made->rate_bytes_per_s &&
-           wish->expires_ms - wish->created_ms == made->expires_ms - made->created_ms;
-}
-
-static void fill_request(Control *control, const NewRequest *wanted, Request *request)
-{
-    memset(request, 0, sizeof(*request));
-    upload_id_new(request->id);
-    (void)snprintf(request->client, sizeof(request->client), "%s", wanted->client);
-    (void)snprintf(request->path, sizeof(request->path), "%s", wanted->path);
-    (void)snprintf(request->receiver, sizeof(request->receiver), "%s",
-                   wanted->receiver ? wanted->receiver : "");
-    (void)snprintf(request->idempotency_key, sizeof(request->idempotency_key), "%s",
-                   wanted->idempotency_key ? wanted->idempotency_key : "");
-    request->origin = ORIGIN_REST;
-    request->state = UPLOAD_QUEUED;
-    request->max_size_bytes = wanted->max_size_bytes;
-    request->rate_bytes_per_s = wanted->rate_bytes_per_s;
-    request->created_ms = request->updated_ms = control->config.unix_ms();
-    request->expires_ms =
-        request->created_ms + (int64_t)(wanted->expires_ms ? wanted->expires_ms : control->config.expires_ms);
-}
-
-/* What can be told from the request alone. */
-static int check_wish(const NewRequest *wanted, const Request *request, Problem *problem)
-{
-    if (!file_path_is_valid(wanted->path))
-        return problem_set(problem, ERROR_INVALID_ARGUMENT, "INVALID_PATH",
-                           "The path must have 1 to %d bytes of UTF-8, few of them control characters.",
-                           FILE_PATH_MAX);
-    if (strlen(request->idempotency_key) != strlen(wanted->idempotency_key ? wanted->idempotency_key : ""))
-        return problem_set(problem, ERROR_INVALID_ARGUMENT, "INVALID_IDEMPOTENCY_KEY",
-                           "The idempotency key must have at most %d bytes.", IDEMPOTENCY_KEY_SIZE - 1);
-    return 0;
-}
-
-static int check_quota(Control *control, const char *client, Problem *problem)
-{
-    size_t first = 0;
-    if (control_open_range(control, client, &first) >= OPEN_REQUESTS_PER_CLIENT_MAX)
-        return problem_set(problem, ERROR_RESOURCE_EXHAUSTED, "TOO_MANY_REQUESTS",
-                           "%s has %d requests that are not finished; wait for them or cancel some.", client,
-                           OPEN_REQUESTS_PER_CLIENT_MAX);
-    if (control->open.count >= OPEN_REQUESTS_MAX)
-        return problem_set(problem, ERROR_RESOURCE_EXHAUSTED, "TOO_MANY_REQUESTS",
-                           "%d requests are not finished; wait for them or cancel some.", OPEN_REQUESTS_MAX);
-    return 0;
-}
-
-/* 1: nobody has used the key, go on. 0: *ret_request is what it made. -1: a problem. */
-static int find_idempotent(Control *control, const Request *wish, Request *ret_request, Problem *problem)
-{
-    if (!wish->idempotency_key[0])
-        return 1;
-    Request *made CLEANUP(free_ptr) = malloc(sizeof(*made));
-    if (!made)
-        return out_of_memory(problem);
-    int r = store_find_idempotent(control->config.store, wish->idempotency_key, made);
-    if (r == STORE_E_ABSENT)
-        return 1;
-    if (r < 0)
-        return store_problem(problem, r);
-    if (!same_wish(wish, made))
-        return problem_set(
-            problem, ERROR_ALREADY_EXISTS, "IDEMPOTENCY_KEY_REUSED",
-            "This Idempotency-Key has made request %s, which asks for something else; use a new key.",
-            made->id);
-    *ret_request = *made;
-    control_overlay_progress(control, ret_request);
-    return 0;
-}
-
-/* It is in memory before it is written, for what is written must be followed. */
-static int add_request(Control *control, Request *request, Problem *problem)
-{
-    int r = add_open(control, request);
-    if (r < 0)
-        return out_of_memory(problem);
-    r = store_add_request(control->config.store, request, "asked");
-    if (r < 0) {
-        drop_open(control, request->client, request->id);
-        return store_problem(problem, r);
-    }
-    command_publish(control, control_open(control, request->client, request->id), request);
-    log_at(LOG_LEVEL_INFO, request->client, request->id, "queued: %s", request->path);
-    tell_request(control, request);
-    return 0;
-}
-
-int control_create(Control *control, const NewRequest *wanted, Request *ret_request, Problem *problem)
-{
-    Request *request CLEANUP(free_ptr) = malloc(sizeof(*request));
-    if (!request)
-        return out_of_memory(problem);
-    fill_request(control, wanted, request);
-    if (check_wish(wanted, request, problem) < 0)
-        return -1;
-    LOCKED(control);
-    if (!control_known(control, wanted->client))
-        return problem_set(problem, ERROR_NOT_FOUND, "UNKNOWN_CLIENT",
-                           "No device %s was ever seen here. Is its agent running, and is this its name?",
-                           wanted->client);
-    int r = find_idempotent(control, request, ret_request, problem);
-    if (r <= 0)
-        return r;
-    if (check_quota(control, wanted->client, problem) < 0 || add_request(control, request, problem) < 0)
-        return -1;
-    *ret_request = *request;
-    return 0;
-}
-
-static int locate(Control *control, const char *client, const char *id, Request *ret_request,
-                  Problem *problem)
-{
-    int r = client ? store_get_request(control->config.store, client, id, ret_request)
-                   : store_find_request(control->config.store, id, ret_request);
-    if (r == STORE_E_ABSENT)
-        return problem_set(problem, ERROR_NOT_FOUND, "UNKNOWN_REQUEST", "There is no request %s.", id);
-    if (r == STORE_E_AMBIGUOUS)
-        return problem_set(problem, ERROR_FAILED_PRECONDITION, "AMBIGUOUS_ID",
-                           "Several clients have an upload %s; say which with ?clientId=.", id);
-    if (r < 0)
-        return store_problem(problem, r);
-    control_overlay_progress(control, ret_request);
-    return 0;
-}
-
-int control_get(Control *control, const char *client, const char *id, Request *ret_request, Problem *problem)
-{
-    LOCKED(control);
-    return locate(control, client, id, ret_request, problem);
-}
-
-int control_cancel(Control *control, const char *client, const char *id, Request *ret_request,
-                   Problem *problem)
-{
-    LOCKED(control);
-    if (locate(control, client, id, ret_request, problem) < 0)
-        return -1;
-    if (ret_request->state == UPLOAD_CANCELLED)
-        return 0;
-    if (request_is_final(ret_request->state))
-        return problem_set(problem, ERROR_FAILED_PRECONDITION, "ALREADY_FINAL",
-                           "The request is %s already; there is nothing left to cancel.",
-                           upload_state_name(ret_request->state));
-    if (!ret_request->cancel_asked) {
-        ret_request->cancel_asked = true;
-        int r = control_change(control, ret_request, REQUEST_EVENT_CANCEL_ASKED, NULL);
-        if (r < 0)
-            return store_problem(problem, r);
-        log_at(LOG_LEVEL_INFO, ret_request->client, ret_request->id, "cancel asked");
-    }
-    command_publish_cancel(control, ret_request->client, ret_request->id);
-    return 0;
-}
-
-int control_list(Control *control, const RequestFilter *filter, Request *rows, size_t max, size_t *ret_count,
-                 Problem *problem)
-{
-    LOCKED(control);
-    size_t count = 0;
-    int r = store_list_requests(control->config.store, filter, rows, max, &count);
-    if (r < 0)
-        return store_problem(problem, r);
-    for (size_t i = 0; i < count; i++)
-        control_overlay_progress(control, &rows[i]);
-    *ret_count = count;
-    return 0;
-}
-
-int control_history(Control *control, const Request *request, RequestEventRow *rows, size_t max,
-                    size_t *ret_count, Problem *problem)
-{
-    LOCKED(control);
-    int r = store_list_events(control->config.store, request->seq, rows, max, ret_count);
-    return r < 0 ? store_problem(problem, r) : 0;
-}
-
-int control_each_client(Control *control, int (*each)(void *userdata, const Client *client), void *userdata)
-{
-    LOCKED(control);
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < control->clients.count; i++)
-        r = each(userdata, &((const Known *)control->clients.items[i])->client);
-    return r;
-}
-
-bool control_client(Control *control, const char *id, int (*each)(void *userdata, const Client *client),
-                    void *userdata)
-{
-    LOCKED(control);
-    const Known *known = control_known(control, id);
-    if (known)
-        (void)each(userdata, &known->client);
-    return known != NULL;
 }

@@ -27,9 +27,10 @@
 typedef struct Control Control;
 
 typedef struct ControlConfig {
-    Store *store;                /* the caller's; nobody else may use it before control_free() */
-    const KeyRing *receipt_keys; /* the caller's */
-    Events *events;              /* the caller's; NULL: nobody is told */
+    Store *store;                 /* the caller's; nobody else may use it before control_free() */
+    const KeyRing *receipt_keys;  /* the caller's */
+    const SigningKey *ticket_key; /* the caller's; signs what commands allow */
+    Events *events;               /* the caller's; NULL: nobody is told */
     /* Queues a message, never blocks, is called with the mutex held. 0, or a negative errno: it is tried
      * again later. */
     int (*publish)(void *userdata, const char *topic, const void *payload, size_t size);
@@ -57,8 +58,8 @@ void control_on_message(Control *control, const char *topic, const void *payload
 /* About once a second: who has fallen silent, expiry, and what is to be published again. */
 void control_tick(Control *control);
 
-/* --- from REST; any thread. 0, or -1 and *problem says why
- * ----------------------------------------------------------- */
+/* --- from REST; any thread. Each within what grant sees: all else looks as if it did not exist. Whether
+ * grant has the scope for a call is REST's to ask. 0, or -1 and *problem says why --- */
 
 typedef struct NewRequest {
     const char *client;
@@ -67,24 +68,35 @@ typedef struct NewRequest {
     const char *idempotency_key; /* NULL: none */
     uint64_t expires_ms;         /* from now; 0: the default */
     uint64_t max_size_bytes, rate_bytes_per_s;
+    /* Asked when nothing else speaks against the request, before any of it is written or published, with the
+     * mutex held: not 0 gives it up, and *problem says why. NULL: nobody is asked. */
+    int (*approve)(void *userdata, const Request *request, Problem *problem);
+    void *approve_userdata;
 } NewRequest;
 
-/* Makes a request and publishes its command; a known idempotency key gives the request made with it. */
-int control_create(Control *control, const NewRequest *wanted, Request *ret_request,
+/* Makes a request and publishes its command; a known idempotency key of the same user gives the request made
+ * with it. */
+int control_create(Control *control, const Grant *grant, const NewRequest *wanted, Request *ret_request,
                    Problem *problem) MUST_CHECK;
 
 /* client NULL: by id alone. If several clients have the id, the one asked for here is meant; without one it
  * is a problem AMBIGUOUS_ID. */
-int control_get(Control *control, const char *client, const char *id, Request *ret_request,
-                Problem *problem) MUST_CHECK;
+int control_get(Control *control, const Grant *grant, const char *client, const char *id,
+                Request *ret_request, Problem *problem) MUST_CHECK;
 
 /* Asks agent and receiver to cancel. Of a final request only the cancelled is no problem. */
-int control_cancel(Control *control, const char *client, const char *id, Request *ret_request,
-                   Problem *problem) MUST_CHECK;
+int control_cancel(Control *control, const Grant *grant, const char *client, const char *id,
+                   Request *ret_request, Problem *problem) MUST_CHECK;
+
+typedef struct PageWanted {
+    const char *client;                  /* NULL: all */
+    const UploadState *state;            /* NULL: all */
+    const char *after_client, *after_id; /* the last row of the page before; NULL: from the newest */
+} PageWanted;
 
 /* Newest first. */
-int control_list(Control *control, const RequestFilter *filter, Request *rows, size_t max, size_t *ret_count,
-                 Problem *problem) MUST_CHECK;
+int control_list(Control *control, const Grant *grant, const PageWanted *wanted, Request *rows, size_t max,
+                 size_t *ret_count, Problem *problem) MUST_CHECK;
 
 /* The first max events of a request, oldest first. */
 int control_history(Control *control, const Request *request, RequestEventRow *rows, size_t max,
@@ -92,13 +104,14 @@ int control_history(Control *control, const Request *request, RequestEventRow *r
 
 /* Calls each for every client, by id, with the mutex held; ends at the first that does not return 0, and
  * returns that. */
-int control_each_client(Control *control, int (*each)(void *userdata, const Client *client), void *userdata);
+int control_each_client(Control *control, const Grant *grant,
+                        int (*each)(void *userdata, const Client *client), void *userdata);
 
 /* Calls each for one client. false if it is not known. */
-bool control_client(Control *control, const char *id, int (*each)(void *userdata, const Client *client),
-                    void *userdata);
+bool control_client(Control *control, const Grant *grant, const char *id,
+                    int (*each)(void *userdata, const Client *client), void *userdata);
 
 /* Tells the events' readers of this request once more. */
-void control_tell(Control *control, const char *id);
+void control_tell(Control *control, const Grant *grant, const char *id);
 
 bool control_is_connected(Control *control);

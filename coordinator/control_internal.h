@@ -1,5 +1,5 @@
-/* What control.c (life and REST), follow.c (messages in) and command.c (messages out) share. All of it needs
- * the mutex. */
+/* What control.c (life), ask.c (REST), follow.c (messages in) and command.c (messages out) share. All of it
+ * needs the mutex. */
 #pragma once
 
 #include "coordinator/control.h"
@@ -55,12 +55,26 @@ struct Control {
     Sorted doubts;  /* Doubt, by RequestKey */
 };
 
+static inline void control_unlock(pthread_mutex_t **mutex)
+{
+    (void)pthread_mutex_unlock(*mutex);
+}
+
+/* Holds the mutex until the end of the scope. */
+#define LOCKED(control)                                                                                      \
+    pthread_mutex_t *locked_ CLEANUP(control_unlock) = &(control)->mutex;                                    \
+    (void)pthread_mutex_lock(locked_)
+
 /* --- control.c --- */
 
 Known *control_known(Control *control, const char *client);
 Open *control_open(Control *control, const char *client, const char *id);
 /* The range of a client's open requests in control->open: from *ret_first, returns how many. */
 size_t control_open_range(const Control *control, const char *client, size_t *ret_first);
+
+/* Follows a request that is not final: its command is due at once. 0, -ENOMEM or -ENOBUFS. */
+int control_add_open(Control *control, const Request *request) MUST_CHECK;
+void control_drop_open(Control *control, const char *client, const char *id);
 
 /* Progress is newer in memory than in the store. */
 void control_overlay_progress(Control *control, Request *request);

@@ -1,5 +1,6 @@
 #include "coordinator/coordinator.h"
 
+#include "common/cage.h"
 #include "common/clock.h"
 #include "common/files.h"
 #include "common/log.h"
@@ -22,9 +23,10 @@ typedef struct Coordinator {
     LoopSource *timer;
     MqttLink *link;
     Store *store;
-    KeyRing *receipt_keys;
+    KeyRing *receipt_keys, *operator_keys;
     SigningKey *ticket_key;
     Events *events;
+    Audit *audit;
     Control *control;
     HttpServer *http;
     Rest rest;
@@ -118,19 +120,34 @@ static int make_folder_of(const char *path)
         return -ENOMEM;
     int fd CLEANUP(close_fd) = -1;
     int r = folder_open(folder, 0750, &fd);
+    if (r == 0 && setenv("SQLITE_TMPDIR", folder, 0) < 0) /* the cage leaves SQLite no other */
+        r = -errno;
     if (r < 0)
         log_error("%s: can't make the database's folder: %s", folder, strerror(-r));
     return r;
 }
 
+/* Who signs tickets also says who may ask for them, unless there are keys for that alone. */
+static int load_operator_keys(Coordinator *coordinator, const ConfigList *paths)
+{
+    int r = paths->count > 0 ? key_ring_load(paths->items, paths->count, &coordinator->operator_keys, NULL)
+                             : key_ring_of(coordinator->ticket_key, &coordinator->operator_keys);
+    coordinator->rest.access.keys = coordinator->operator_keys;
+    return r;
+}
+
 static int load_keys(Coordinator *coordinator, const CoordinatorConfig *config)
 {
-    int r = secret_load(config->token_file, &coordinator->rest.secret);
+    Access *access = &coordinator->rest.access;
+    access->has_secret = config->token_file != NULL;
+    int r = access->has_secret ? secret_load(config->token_file, &access->secret) : 0;
     if (r == 0)
         r = signing_key_load(config->signing_key, &coordinator->ticket_key);
     if (r == 0)
         r = key_ring_load(config->receiver_keys.items, config->receiver_keys.count,
                           &coordinator->receipt_keys, NULL);
+    if (r == 0)
+        r = load_operator_keys(coordinator, &config->operator_keys);
     if (r < 0) /* they loaded a moment ago, when the configuration was checked */
         log_error("can't load the keys: %s", strerror(-r));
     return r;
@@ -139,6 +156,8 @@ static int load_keys(Coordinator *coordinator, const CoordinatorConfig *config)
 static int start_control(Coordinator *coordinator, const CoordinatorConfig *config)
 {
     int r = make_folder_of(config->database);
+    if (r == 0) /* before there are threads */
+        r = cage_enter(coordinator_config_keys, coordinator_config_key_count, config);
     if (r == 0)
         r = events_new(clock_unix_ms(), &coordinator->events);
     if (r == 0)
@@ -149,6 +168,7 @@ static int start_control(Coordinator *coordinator, const CoordinatorConfig *conf
         .store = coordinator->store,
         .receipt_keys = coordinator->receipt_keys,
         .events = coordinator->events,
+        .ticket_key = coordinator->ticket_key,
         .publish = publish,
         .publish_userdata = coordinator,
         .expires_ms = config->expires_ms,
@@ -163,12 +183,30 @@ static int start_control(Coordinator *coordinator, const CoordinatorConfig *conf
     return r;
 }
 
+static void on_reload(void *userdata)
+{
+    audit_reopen(userdata);
+}
+
+static int start_audit(Coordinator *coordinator, const CoordinatorConfig *config)
+{
+    if (!config->audit_file)
+        return 0;
+    int r = audit_open(config->audit_file, "beckon-coordinator", &coordinator->audit);
+    if (r < 0)
+        log_error("%s: can't open the audit log: %s", config->audit_file, strerror(-r));
+    else
+        loop_on_reload(coordinator->loop, on_reload, coordinator->audit);
+    return r;
+}
+
 static int start_rest(Coordinator *coordinator, const CoordinatorConfig *config)
 {
     coordinator->rest.control = coordinator->control;
     coordinator->rest.events = coordinator->events;
     coordinator->rest.ticket_key = coordinator->ticket_key;
     coordinator->rest.receiver_url = config->receiver_url;
+    coordinator->rest.audit = coordinator->audit;
     const HttpServerConfig http = coordinator_http_config(config);
     return http_server_new(&http, &rest_handlers, &coordinator->rest, &coordinator->http);
 }
@@ -179,6 +217,8 @@ static int start(Coordinator *coordinator, const CoordinatorConfig *config)
     int r = loop_new(&coordinator->loop);
     if (r == 0)
         r = load_keys(coordinator, config);
+    if (r == 0)
+        r = start_audit(coordinator, config);
     if (r == 0)
         r = start_control(coordinator, config);
     if (r == 0)
@@ -199,7 +239,9 @@ static void stop(Coordinator *coordinator)
     (void)control_free(coordinator->control);
     (void)events_free(coordinator->events);
     (void)store_close(coordinator->store);
+    (void)audit_close(coordinator->audit);
     (void)key_ring_free(coordinator->receipt_keys);
+    (void)key_ring_free(coordinator->operator_keys);
     (void)signing_key_free(coordinator->ticket_key);
 }
 

@@ -1,34 +1,96 @@
 #include "coordinator/rest_internal.h"
 
+#include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "common/text.h"
+#include "common/throttle.h"
+#include "coordinator/session.h"
 
 #include <string.h>
-#include <strings.h>
 
 #define BODY_MAX 16384
 #define BODY_DROP ((size_t)1024 * 1024) /* of a body that is too long, before the connection is dropped */
+#define ALLOWED_SIZE 64
+#define SHARED_USER "(shared token)" /* in the audit log; no user's name can look like this */
+#define STRANGERS_BURST 20
+#define STRANGERS_EVERY_MS 10000
 #define PROBLEM_TYPE "application/problem+json"
+
+/* --- the audit log --- */
+
+static AuditEvent describe(const Call *call, const char *what, unsigned status, const char *reason)
+{
+    return (AuditEvent){.user = call->grant.user,
+                        .from = http_request_address(call->request),
+                        .what = what,
+                        .client = call->client,
+                        .file = call->file,
+                        .upload = call->upload,
+                        .status = status,
+                        .reason = reason};
+}
+
+/* "GET /clients". The query is left out: others' tools may put secrets there. NULL when out of memory. */
+static char *what_is_asked(const Call *call)
+{
+    return text_format("%s %s", http_request_method(call->request), http_request_path(call->request));
+}
+
+int call_audit(Call *call, unsigned status, const char *reason, Problem *problem)
+{
+    if (!call->accountable || (call->audited && !reason))
+        return 0;
+    char *what CLEANUP(free_ptr) = what_is_asked(call);
+    AuditEvent event = describe(call, what, status, reason);
+    if (!event.user[0])
+        event.user = SHARED_USER;
+    if (!what || audit_write(call->rest->audit, &event) < 0)
+        return problem_set(problem, ERROR_UNAVAILABLE, "AUDIT_FAILED",
+                           "The coordinator can't write its audit log, so it does nothing; its own log says "
+                           "why.");
+    call->audited = true;
+    return 0;
+}
 
 /* --- answers --- */
 
-static void answer_text(Call *call, unsigned status, const char *type, const char *text, const char *name,
-                        const char *value)
+/* text, in JSON, may quote strangers, and curl shows it on terminals. */
+static void send_text(Call *call, unsigned status, const char *type, const char *text, const char *name,
+                      const char *value)
 {
-    HttpResponse *response = text ? http_response_new(status) : NULL;
+    char *shown CLEANUP(free_ptr) = text ? text_printable_json(text) : NULL;
+    HttpResponse *response = shown ? http_response_new(status) : NULL;
     http_response_header(response, "Cache-Control", "no-store");
     http_response_header(response, "X-Content-Type-Options", "nosniff");
     if (name)
         http_response_header(response, name, value);
-    http_response_text(response, type, text);
+    http_response_text(response, type, shown);
     http_respond(call->request, response);
+}
+
+static void send_problem(Call *call, unsigned status, const Problem *problem, const char *name,
+                         const char *value)
+{
+    char *text CLEANUP(free_ptr) = problem_body(problem, status, NULL);
+    send_text(call, status, PROBLEM_TYPE, text, name, value);
+}
+
+static void send_busy(Call *call, unsigned status, const Problem *problem)
+{
+    send_problem(call, status, problem, "Retry-After", "10");
 }
 
 void call_answer_with(Call *call, unsigned status, cJSON *object, const char *name, const char *value)
 {
     cJSON *taken CLEANUP(json_delete) = object;
+    Problem problem;
+    if (call_audit(call, status, NULL, &problem) < 0) {
+        send_busy(call, 503, &problem);
+        return;
+    }
     char *text CLEANUP(free_ptr) = taken ? cJSON_PrintUnformatted(taken) : NULL;
-    answer_text(call, status, "application/json", text, name, value);
+    send_text(call, status, "application/json", text, name, value);
 }
 
 void call_answer(Call *call, unsigned status, cJSON *object)
@@ -67,8 +129,11 @@ static unsigned status_of(ErrorCode code)
 
 static void refuse(Call *call, unsigned status, const Problem *problem, const char *name, const char *value)
 {
-    char *text CLEANUP(free_ptr) = problem_body(problem, status, NULL);
-    answer_text(call, status, PROBLEM_TYPE, text, name, value);
+    Problem failed;
+    if (call_audit(call, status, problem->reason, &failed) < 0)
+        send_busy(call, 503, &failed);
+    else
+        send_problem(call, status, problem, name, value);
 }
 
 void call_refuse(Call *call, unsigned status, const Problem *problem)
@@ -82,13 +147,18 @@ void call_refuse_with(Call *call, unsigned status, const Problem *problem, const
 {
     char *text CLEANUP(free_ptr) = problem_body(problem, status, NULL);
     cJSON *body CLEANUP(json_delete) = text ? cJSON_Parse(text) : NULL;
+    Problem failed;
     if (!body || !member || !cJSON_AddItemToObject(body, name, member)) {
         cJSON_Delete(member);
         call_refuse(call, status, problem);
         return;
     }
+    if (call_audit(call, status, problem->reason, &failed) < 0) {
+        send_busy(call, 503, &failed);
+        return;
+    }
     char *longer CLEANUP(free_ptr) = cJSON_PrintUnformatted(body);
-    answer_text(call, status, PROBLEM_TYPE, longer, NULL, NULL);
+    send_text(call, status, PROBLEM_TYPE, longer, NULL, NULL);
 }
 
 /* --- finding the call --- */
@@ -116,11 +186,11 @@ static bool method_matches(const Route *route, const char *method)
            (strcmp(method, "HEAD") == 0 && strcmp(route->method, "GET") == 0);
 }
 
-/* NULL after an answer: there is no such path, or not with this method. */
-static const Route *find_route(Call *call)
+/* NULL: there is no such path, or not with this method; allowed then lists those there are. */
+static const Route *find_route(Call *call, char allowed[static ALLOWED_SIZE])
 {
     const char *path = http_request_path(call->request), *method = http_request_method(call->request);
-    char allowed[64] = "";
+    allowed[0] = '\0';
     for (size_t i = 0; i < rest_route_count; i++) {
         const Route *route = &rest_routes[i];
         if (!path_matches(route->path, path, call->id))
@@ -128,8 +198,13 @@ static const Route *find_route(Call *call)
         if (method_matches(route, method))
             return route;
         size_t used = strlen(allowed);
-        (void)snprintf(allowed + used, sizeof(allowed) - used, "%s%s", used ? ", " : "", route->method);
+        (void)snprintf(allowed + used, ALLOWED_SIZE - used, "%s%s", used ? ", " : "", route->method);
     }
+    return NULL;
+}
+
+static void refuse_path(Call *call, const char *allowed)
+{
     Problem problem;
     if (allowed[0]) {
         (void)problem_set(&problem, ERROR_INVALID_ARGUMENT, "METHOD_NOT_ALLOWED", "This path takes %s.",
@@ -139,25 +214,84 @@ static const Route *find_route(Call *call)
         (void)problem_set(&problem, ERROR_NOT_FOUND, "NO_SUCH_PATH", "The API has no such path.");
         call_refuse(call, 404, &problem);
     }
-    return NULL;
 }
 
-/* The scheme's name is case-insensitive (RFC 9110 section 11.1). */
-static bool is_allowed(Call *call)
+/* --- who may --- */
+
+/* What strangers can bring about at will is noted only so often. */
+static void note_stranger(const Call *call, const char *reason)
 {
-    const char *header = http_request_header(call->request, "Authorization");
-    if (header && strncasecmp(header, "Bearer ", 7) == 0) {
-        header += 7;
-        header += strspn(header, " ");
-        if (secret_matches(&call->rest->secret, header))
-            return true;
-        log_warn("%s: refused: its bearer token is wrong", http_request_address(call->request));
-    }
+    static Throttle throttle = THROTTLE(STRANGERS_BURST, STRANGERS_EVERY_MS);
+    uint64_t left_out = 0;
+    if (!throttle_pass(&throttle, clock_monotonic_ms(), &left_out))
+        return;
+    char *what CLEANUP(free_ptr) = what_is_asked(call);
+    AuditEvent event = describe(call, what, 401, reason);
+    event.unwritten = left_out;
+    int r = audit_write(call->rest->audit, &event); /* nothing is given away here if that fails */
+    log_warn("%s: refused: %s%s%s", event.from, reason,
+             left_out ? ", as were others that are not listed" : "", r < 0 ? "; not in the audit log" : "");
+}
+
+/* RFC 6750 section 3: no error is named to somebody who brought no token. */
+static void refuse_stranger(Call *call, int r)
+{
     Problem problem;
-    (void)problem_set(&problem, ERROR_UNAUTHENTICATED, "INVALID_TOKEN",
-                      "Send the operators' token as \"Authorization: Bearer <token>\".");
-    refuse(call, 401, &problem, "WWW-Authenticate", "Bearer");
+    if (r == ACCESS_E_EXPIRED)
+        (void)problem_set(&problem, ERROR_UNAUTHENTICATED, "TOKEN_EXPIRED",
+                          "The token has expired; ask for a new one.");
+    else if (r == ACCESS_E_MISSING)
+        (void)problem_set(&problem, ERROR_UNAUTHENTICATED, "INVALID_TOKEN",
+                          "Send your token as \"Authorization: Bearer <token>\".");
+    else
+        (void)problem_set(&problem, ERROR_UNAUTHENTICATED, "INVALID_TOKEN", "The token is not valid here.");
+    note_stranger(call, problem.reason);
+    send_problem(call, 401, &problem, "WWW-Authenticate",
+                 r == ACCESS_E_MISSING ? "Bearer" : "Bearer error=\"invalid_token\"");
+}
+
+/* Sets the call's grant. false after an answer. */
+static bool is_known(Call *call)
+{
+    char *authorization CLEANUP(free_ptr) = session_authorization(call->request);
+    int r = access_check(&call->rest->access, authorization, clock_unix_ms() / 1000, &call->grant);
+    call->accountable = r == 0;
+    if (r < 0)
+        http_request_abort(call->request);
+    else if (r > 0)
+        refuse_stranger(call, r);
+    return r == 0;
+}
+
+static bool is_allowed(Call *call, const Route *route)
+{
+    Problem problem;
+    char challenge[80];
+    const char *scopes = grant_scopes_text(route->scopes);
+    if (grant_has(&call->grant, route->scopes))
+        return true;
+    (void)problem_set(&problem, ERROR_PERMISSION_DENIED, "INSUFFICIENT_SCOPE",
+                      "Your token lacks the scope \"%s\".", scopes);
+    (void)snprintf(challenge, sizeof(challenge), "Bearer error=\"insufficient_scope\", scope=\"%s\"", scopes);
+    refuse(call, 403, &problem, "WWW-Authenticate", challenge);
     return false;
+}
+
+/* The route of a call that may be made, or NULL after an answer. Strangers do not learn what paths there are.
+ */
+static const Route *admit(Call *call)
+{
+    char allowed[ALLOWED_SIZE];
+    const Route *route = find_route(call, allowed);
+    if (route && !route->scopes)
+        return route;
+    if (!is_known(call))
+        return NULL;
+    if (!route) {
+        refuse_path(call, allowed);
+        return NULL;
+    }
+    return is_allowed(call, route) ? route : NULL;
 }
 
 /* --- bodies --- */
@@ -173,8 +307,8 @@ typedef struct Body {
 static void begin(HttpRequest *request, void *userdata)
 {
     Call call = {.rest = userdata, .request = request, .body = ""};
-    const Route *route = find_route(&call);
-    if (!route || (!route->open && !is_allowed(&call)))
+    const Route *route = admit(&call);
+    if (!route)
         return;
     if (strcmp(route->method, "POST") != 0 || !http_request_has_body(request)) {
         route->call(&call);

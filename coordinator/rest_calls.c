@@ -5,7 +5,6 @@
 #include "common/text.h"
 #include "coordinator/rest_json.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 #define PAGE_DEFAULT 100
@@ -65,7 +64,8 @@ static void get_clients(Call *call)
 {
     cJSON *object CLEANUP(json_delete) = cJSON_CreateObject();
     cJSON *clients = object ? cJSON_AddArrayToObject(object, "clients") : NULL;
-    bool whole = clients && control_each_client(call->rest->control, append_client, clients) == 0 &&
+    bool whole = clients &&
+                 control_each_client(call->rest->control, &call->grant, append_client, clients) == 0 &&
                  json_add_u64(object, "count", (uint64_t)cJSON_GetArraySize(clients));
     call_answer(call, 200, whole ? TAKE_PTR(object) : NULL);
 }
@@ -79,19 +79,21 @@ static int append_name(void *userdata, const Client *client)
     return -1;
 }
 
-/* Most mistakes are typing errors: say which names would do. */
+/* Most mistakes are typing errors: say which names would do, of those that the caller sees. */
 static void refuse_unknown_client(Call *call, const Problem *problem)
 {
     cJSON *names = cJSON_CreateArray();
-    if (names)
-        (void)control_each_client(call->rest->control, append_name, names); /* as many as there is room for */
+    if (names && grant_has(&call->grant, GRANT_READ))
+        (void)control_each_client(call->rest->control, &call->grant, append_name,
+                                  names); /* as many as there is room for */
     call_refuse_with(call, 404, problem, "knownClients", names);
 }
 
 static void get_client(Call *call)
 {
     cJSON *found CLEANUP(json_delete) = cJSON_CreateArray();
-    if (found && !control_client(call->rest->control, call->id, append_client, found)) {
+    call->client = call->id;
+    if (found && !control_client(call->rest->control, &call->grant, call->id, append_client, found)) {
         Problem problem;
         (void)problem_set(&problem, ERROR_NOT_FOUND, "UNKNOWN_CLIENT",
                           "No device of this name was ever seen here.");
@@ -142,6 +144,7 @@ static int read_wanted(const cJSON *object, NewRequest *wanted, Problem *problem
 
 static void answer_created(Call *call, const Request *request)
 {
+    call->upload = request->id;
     char location[UPLOAD_ID_SIZE + 16];
     (void)snprintf(location, sizeof(location), "/download/%s", request->id);
     cJSON *object CLEANUP(json_delete) = cJSON_CreateObject();
@@ -156,13 +159,25 @@ static void answer_created(Call *call, const Request *request)
     call_answer_with(call, 202, whole ? TAKE_PTR(object) : NULL, "Location", location);
 }
 
+/* The device may send the file as soon as it is asked: who wanted it is on record before. */
+static int approve(void *userdata, const Request *request, Problem *problem)
+{
+    Call *call = userdata;
+    call->upload = request->id;
+    int r = call_audit(call, 202, NULL, problem);
+    call->upload = NULL; /* it does not live longer than this */
+    return r;
+}
+
 /* 0 after an answer, or -1 and a problem. */
 static int create(Call *call, const NewRequest *wanted, Problem *problem)
 {
+    call->client = wanted->client;
+    call->file = wanted->path;
     Request *request CLEANUP(free_ptr) = malloc(sizeof(*request));
     if (!request)
         return problem_set(problem, ERROR_UNAVAILABLE, "NO_MEMORY", "The coordinator is out of memory.");
-    if (control_create(call->rest->control, wanted, request, problem) < 0)
+    if (control_create(call->rest->control, &call->grant, wanted, request, problem) < 0)
         return -1;
     answer_created(call, request);
     return 0;
@@ -171,7 +186,9 @@ static int create(Call *call, const NewRequest *wanted, Problem *problem)
 static void post_download(Call *call)
 {
     Problem problem;
-    NewRequest wanted = {.idempotency_key = http_request_header(call->request, "Idempotency-Key")};
+    NewRequest wanted = {.idempotency_key = http_request_header(call->request, "Idempotency-Key"),
+                         .approve = approve,
+                         .approve_userdata = call};
     cJSON *object CLEANUP(json_delete) = json_parse_object(call->body, call->body_size, call->body_size);
     if (read_wanted(object, &wanted, &problem) == 0 && create(call, &wanted, &problem) == 0)
         return;
@@ -185,8 +202,9 @@ static void post_download(Call *call)
 
 /* --- one request --- */
 
-/* NULL after an answer. The caller frees. */
-static Request *find(Call *call, int (*verb)(Control *, const char *, const char *, Request *, Problem *))
+/* NULL after an answer. The caller frees, after its own answer. */
+static Request *find(Call *call,
+                     int (*verb)(Control *, const Grant *, const char *, const char *, Request *, Problem *))
 {
     Problem problem;
     const char *client = http_request_query(call->request, "clientId");
@@ -195,8 +213,13 @@ static Request *find(Call *call, int (*verb)(Control *, const char *, const char
         http_request_abort(call->request);
         return NULL;
     }
-    if (verb(call->rest->control, client, call->id, request, &problem) == 0)
+    call->client = client && client_id_is_valid(client) ? client : NULL;
+    call->upload = call->id;
+    if (verb(call->rest->control, &call->grant, client, call->id, request, &problem) == 0) {
+        call->client = request->client;
+        call->file = request->path;
         return request;
+    }
     free(request);
     call_refuse(call, 0, &problem);
     return NULL;
@@ -245,7 +268,7 @@ static void refuse_content(Call *call, const Request *request)
 }
 
 /* The receiver's address with a ticket for this one file; the ticket, as a secret, is not logged. */
-static char *content_url(const Rest *rest, const Request *request)
+static char *content_url(const Rest *rest, const char *user, const Request *request)
 {
     Ticket *ticket CLEANUP(free_ptr) = calloc(1, sizeof(*ticket));
     char *token CLEANUP(free_ptr) = NULL;
@@ -254,6 +277,7 @@ static char *content_url(const Rest *rest, const Request *request)
     ticket->scope = TICKET_DOWNLOAD;
     (void)snprintf(ticket->client, sizeof(ticket->client), "%s", request->client);
     (void)snprintf(ticket->upload, sizeof(ticket->upload), "%s", request->id);
+    (void)snprintf(ticket->user, sizeof(ticket->user), "%s", user);
     (void)snprintf(ticket->path, sizeof(ticket->path), "%s", request->uploaded_path);
     ticket->issued_unix_s = clock_unix_ms() / 1000;
     ticket->expires_unix_s = ticket->issued_unix_s + DOWNLOAD_TICKET_S;
@@ -271,7 +295,12 @@ static void get_content(Call *call)
         refuse_content(call, request);
         return;
     }
-    char *url CLEANUP(free_ptr) = content_url(call->rest, request);
+    Problem problem;
+    if (call_audit(call, 302, NULL, &problem) < 0) {
+        call_refuse(call, 0, &problem);
+        return;
+    }
+    char *url CLEANUP(free_ptr) = content_url(call->rest, call->grant.user, request);
     HttpResponse *response = url ? http_response_new(302) : NULL;
     http_response_header(response, "Location", url ? url : "");
     http_response_header(response, "Cache-Control", "no-store");
@@ -282,8 +311,9 @@ static void get_content(Call *call)
 /* --- many requests --- */
 
 typedef struct Page {
-    RequestFilter filter;
+    PageWanted wanted;
     UploadState state;
+    char after_client[CLIENT_ID_SIZE];
     size_t limit;
 } Page;
 
@@ -292,22 +322,33 @@ static int bad_query(Problem *problem, const char *name, const char *expected)
     return problem_set(problem, ERROR_INVALID_ARGUMENT, "INVALID_QUERY", "%s must be %s.", name, expected);
 }
 
+/* "<client>/<id>" of the last row of the page before. */
+static bool read_cursor(const char *text, Page *page)
+{
+    size_t length = strcspn(text, "/");
+    if (text[length] != '/' || length >= sizeof(page->after_client))
+        return false;
+    (void)snprintf(page->after_client, sizeof(page->after_client), "%.*s", (int)length, text);
+    page->wanted.after_client = page->after_client;
+    page->wanted.after_id = text + length + 1;
+    return client_id_is_valid(page->after_client) && upload_id_is_valid(page->wanted.after_id);
+}
+
 static int read_page(Call *call, Page *page, Problem *problem)
 {
-    uint64_t limit = PAGE_DEFAULT, cursor = 0;
+    uint64_t limit = PAGE_DEFAULT;
     const char *text = http_request_query(call->request, "limit");
     if (text && (!text_to_u64(text, &limit) || limit < 1 || limit > PAGE_MAX))
         return bad_query(problem, "limit", "a number from 1 to 500");
     text = http_request_query(call->request, "cursor");
-    if (text && (!text_to_u64(text, &cursor) || cursor < 1 || cursor > INT64_MAX))
+    if (text && !read_cursor(text, page))
         return bad_query(problem, "cursor", "the nextCursor of the page before");
     text = http_request_query(call->request, "status");
     if (text && (!upload_state_from_name(text, &page->state) || page->state == UPLOAD_DONE))
         return bad_query(problem, "status",
                          "queued, accepted, running, completed, failed, rejected, cancelled or expired");
-    page->filter.state = text ? &page->state : NULL;
-    page->filter.client = http_request_query(call->request, "client");
-    page->filter.before_seq = (int64_t)cursor;
+    page->wanted.state = text ? &page->state : NULL;
+    page->wanted.client = call->client = http_request_query(call->request, "client");
     page->limit = (size_t)limit;
     return 0;
 }
@@ -323,8 +364,9 @@ static cJSON *page_json(const Request *rows, size_t count, size_t limit)
         if (!row || !cJSON_AddItemToArray(downloads, row))
             return NULL;
     }
-    char cursor[24];
-    (void)snprintf(cursor, sizeof(cursor), "%" PRId64, shown ? rows[shown - 1].seq : 0);
+    char cursor[CLIENT_ID_SIZE + UPLOAD_ID_SIZE] = "";
+    if (shown)
+        (void)snprintf(cursor, sizeof(cursor), "%s/%s", rows[shown - 1].client, rows[shown - 1].id);
     bool whole = downloads && json_add_u64(object, "count", shown) &&
                  add(object, "nextCursor", count > limit ? cJSON_CreateString(cursor) : cJSON_CreateNull());
     return whole ? TAKE_PTR(object) : NULL;
@@ -344,25 +386,29 @@ static void get_downloads(Call *call)
         http_request_abort(call->request);
         return;
     }
-    if (control_list(call->rest->control, &page.filter, rows, page.limit + 1, &count, &problem) < 0)
+    if (control_list(call->rest->control, &call->grant, &page.wanted, rows, page.limit + 1, &count,
+                     &problem) < 0)
         call_refuse(call, 0, &problem);
     else
         call_answer(call, 200, page_json(rows, count, page.limit));
 }
 
 const Route rest_routes[] = {
-    {"GET", "/", true, web_get_page},
-    {"GET", "/web/*", true, web_get_file},
-    {"GET", "/health", true, get_health},
-    {"GET", "/livez", true, get_health},
-    {"GET", "/readyz", true, get_ready},
-    {"GET", "/events", false, events_get},
-    {"GET", "/clients", false, get_clients},
-    {"GET", "/clients/*", false, get_client},
-    {"POST", "/download", false, post_download},
-    {"GET", "/downloads", false, get_downloads},
-    {"GET", "/download/*", false, get_download},
-    {"DELETE", "/download/*", false, delete_download},
-    {"GET", "/download/*/content", false, get_content},
+    {"GET", "/", 0, web_get_page},
+    {"GET", "/web/*", 0, web_get_file},
+    {"GET", "/health", 0, get_health},
+    {"GET", "/livez", 0, get_health},
+    {"GET", "/readyz", 0, get_ready},
+    {"GET", "/session", 0, session_get},
+    {"POST", "/session", GRANT_READ, session_post},
+    {"DELETE", "/session", 0, session_delete},
+    {"GET", "/events", GRANT_READ, events_get},
+    {"GET", "/clients", GRANT_READ, get_clients},
+    {"GET", "/clients/*", GRANT_READ, get_client},
+    {"POST", "/download", GRANT_PULL, post_download},
+    {"GET", "/downloads", GRANT_READ, get_downloads},
+    {"GET", "/download/*", GRANT_READ, get_download},
+    {"DELETE", "/download/*", GRANT_PULL, delete_download},
+    {"GET", "/download/*/content", GRANT_PULL, get_content},
 };
 const size_t rest_route_count = ARRAY_SIZE(rest_routes);

@@ -4,11 +4,9 @@
 #include <errno.h>
 #include <string.h>
 
-static bool sees_all(const void *grant, const Event *event)
+static bool may_see(const void *grant, const Event *event)
 {
-    (void)grant;
-    (void)event;
-    return true;
+    return event->client ? grant_sees(grant, event->client) : grant_has(grant, GRANT_ADMIN);
 }
 
 /* false: it is there and is no id. */
@@ -35,12 +33,25 @@ static void refuse_events(Call *call, int error)
 
 void events_get(Call *call)
 {
-    EventReader reader = {.may_see = sees_all, .free_grant = free};
+    EventReader reader = {
+        .until_unix_ms = call->grant.expires_unix_s * 1000, .may_see = may_see, .free_grant = free};
     HttpSource source;
+    Problem problem;
     if (!read_id(call, "requestId", reader.request) || !read_id(call, "batchId", reader.batch)) {
         refuse_events(call, -EINVAL);
         return;
     }
+    if (call_audit(call, 200, NULL, &problem) < 0) {
+        call_refuse(call, 0, &problem);
+        return;
+    }
+    Grant *grant = malloc(sizeof(*grant));
+    if (!grant) {
+        http_request_abort(call->request);
+        return;
+    }
+    *grant = call->grant;
+    reader.grant = grant; /* events_listen() takes it over */
     const char *last_id = http_request_header(call->request, "Last-Event-ID");
     if (!last_id)
         last_id = http_request_query(call->request, "lastEventId");
@@ -55,5 +66,5 @@ void events_get(Call *call)
     http_response_stream(response, "text/event-stream", &source);
     http_respond(call->request, response);
     if (reader.request[0]) /* as it is now, so that nothing falls between a look and the first event */
-        control_tell(call->rest->control, reader.request);
+        control_tell(call->rest->control, &call->grant, reader.request);
 }

@@ -9,7 +9,7 @@ static bool add_text(cJSON *object, const char *name, const char *text)
            NULL;
 }
 
-static bool add_time(cJSON *object, const char *name, int64_t unix_ms)
+bool rest_add_time(cJSON *object, const char *name, int64_t unix_ms)
 {
     char text[TEXT_TIME_SIZE] = "";
     if (unix_ms != 0)
@@ -52,11 +52,11 @@ cJSON *rest_request_json(const Request *request)
         add_bool(object, "cancelRequested", request->cancel_asked) &&
         json_add_u64(object, "bytesReceived", request->sent_bytes) && add_size(object, request) &&
         add_sha256(object, request) && add_text(object, "filePath", request->stored) &&
-        add_time(object, "createdAt", request->created_ms) &&
-        add_time(object, "startedAt", request->started_ms) &&
-        add_time(object, "completedAt", request->completed_ms) &&
-        add_time(object, "updatedAt", request->updated_ms) &&
-        add_time(object, "expiresAt", request->expires_ms) &&
+        rest_add_time(object, "createdAt", request->created_ms) &&
+        rest_add_time(object, "startedAt", request->started_ms) &&
+        rest_add_time(object, "completedAt", request->completed_ms) &&
+        rest_add_time(object, "updatedAt", request->updated_ms) &&
+        rest_add_time(object, "expiresAt", request->expires_ms) &&
         add_text(object, "origin", request->origin == ORIGIN_REST ? "rest" : "mqtt") &&
         add_error(object, &request->problem))
         return object;
@@ -67,7 +67,7 @@ cJSON *rest_request_json(const Request *request)
 cJSON *rest_event_json(const RequestEventRow *event)
 {
     cJSON *object = cJSON_CreateObject();
-    if (object && add_time(object, "at", event->at_ms) && add_text(object, "event", event->event) &&
+    if (object && rest_add_time(object, "at", event->at_ms) && add_text(object, "event", event->event) &&
         add_text(object, "status", upload_state_name(event->state)) &&
         add_text(object, "reason", event->reason))
         return object;
@@ -79,8 +79,8 @@ cJSON *rest_client_json(const Client *client)
 {
     cJSON *object = cJSON_CreateObject();
     if (object && add_text(object, "id", client->id) && add_bool(object, "online", client->online) &&
-        add_time(object, "connectedAt", client->connected_ms) &&
-        add_time(object, "lastHeartbeat", client->heartbeat_ms) &&
+        rest_add_time(object, "connectedAt", client->connected_ms) &&
+        rest_add_time(object, "lastHeartbeat", client->heartbeat_ms) &&
         add_text(object, "version", client->version) &&
         cJSON_AddRawToObject(object, "labels", client->labels ? client->labels : "{}"))
         return object;

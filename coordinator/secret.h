@@ -1,4 +1,5 @@
-/* The shared secret that REST callers show until there are operator tokens. */
+/* The shared secret with which a REST caller may do everything; operator tokens (protocol/grant.h) say more.
+ */
 #pragma once
 
 #include "common/cleanup.h"

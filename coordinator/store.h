@@ -5,14 +5,15 @@
 #pragma once
 
 #include "common/cleanup.h"
+#include "protocol/grant.h"
 #include "protocol/message.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define STORED_PATH_SIZE 512 /* "<client>/<id>/<name>" below the receiver's store */
-#define IDEMPOTENCY_KEY_SIZE 256
+#define STORED_PATH_SIZE 512                        /* "<client>/<id>/<name>" below the receiver's store */
+#define IDEMPOTENCY_KEY_SIZE (USER_NAME_SIZE + 256) /* "<user>/<key>" */
 
 typedef struct Store Store;
 
@@ -50,7 +51,8 @@ typedef struct Request {
     char stored[STORED_PATH_SIZE];         /* "" if not known; for people */
     int64_t created_ms, started_ms, completed_ms, updated_ms, expires_ms;
     Problem problem;
-    char idempotency_key[IDEMPOTENCY_KEY_SIZE]; /* "": none */
+    char idempotency_key[IDEMPOTENCY_KEY_SIZE]; /* with its maker's name, so that users' keys never meet; "":
+                                                   none */
 } Request;
 
 enum {
@@ -79,13 +81,15 @@ int store_update_request(Store *store, Request *request, const char *event) MUST
 /* 0 or STORE_E_ABSENT. */
 int store_get_request(Store *store, const char *client, const char *id, Request *ret_request) MUST_CHECK;
 
-/* By id alone; of several, the one asked for here. 0, STORE_E_ABSENT or STORE_E_AMBIGUOUS. */
-int store_find_request(Store *store, const char *id, Request *ret_request) MUST_CHECK;
+/* By id alone, among what grant sees (NULL: all); of several, the one asked for here. 0, STORE_E_ABSENT or
+ * STORE_E_AMBIGUOUS. */
+int store_find_request(Store *store, const Grant *grant, const char *id, Request *ret_request) MUST_CHECK;
 
-/* By the key its maker gave. 0 or STORE_E_ABSENT. */
+/* By its maker and the key that was given. 0 or STORE_E_ABSENT. */
 int store_find_idempotent(Store *store, const char *key, Request *ret_request) MUST_CHECK;
 
 typedef struct RequestFilter {
+    const Grant *grant;       /* only of clients that it sees; NULL: all */
     const char *client;       /* NULL: all */
     const UploadState *state; /* NULL: all */
     int64_t before_seq;       /* only older ones than this; 0: from the newest */

@@ -459,30 +459,16 @@ void store_prune_followed(Store *store, const char *client, size_t keep, size_t 
 
 /* --- requests: look-ups --- */
 
-/* Reads at most max rows. */
-static int read_requests(Store *store, sqlite3_stmt *statement, Request *rows, size_t max, size_t *ret_count)
+/* The next row that grant sees. 0, STORE_E_ABSENT at the end, or a negative errno. */
+static int next_request(Store *store, sqlite3_stmt *statement, const Grant *grant, Request *ret_request)
 {
-    size_t count = 0;
-    int step = SQLITE_DONE;
-    while (count < max && (step = sqlite3_step(statement)) == SQLITE_ROW) {
-        int r = read_request(statement, &rows[count]);
-        if (r < 0)
-            return r;
-        count++;
+    int step;
+    while ((step = sqlite3_step(statement)) == SQLITE_ROW) {
+        const char *client = (const char *)sqlite3_column_text(statement, 1);
+        if (!grant || (client && grant_sees(grant, client)))
+            return read_request(statement, ret_request);
     }
-    if (step != SQLITE_DONE && step != SQLITE_ROW)
-        return fail(store, "read requests");
-    *ret_count = count;
-    return 0;
-}
-
-static int read_only_request(Store *store, sqlite3_stmt *statement, Request *ret_request)
-{
-    size_t count = 0;
-    int r = read_requests(store, statement, ret_request, 1, &count);
-    if (r < 0)
-        return r;
-    return count == 1 ? 0 : STORE_E_ABSENT;
+    return step == SQLITE_DONE ? STORE_E_ABSENT : fail(store, "read requests");
 }
 
 int store_get_request(Store *store, const char *client, const char *id, Request *ret_request)
@@ -494,27 +480,25 @@ int store_get_request(Store *store, const char *client, const char *id, Request 
         return r;
     bind_text(statement, ":client", client);
     bind_text(statement, ":id", id);
-    return read_only_request(store, statement, ret_request);
+    return next_request(store, statement, NULL, ret_request);
 }
 
 /* A device can't hide a request of ours behind an upload of its own with the same id: ours comes first. */
-int store_find_request(Store *store, const char *id, Request *ret_request)
+int store_find_request(Store *store, const Grant *grant, const char *id, Request *ret_request)
 {
     sqlite3_stmt *statement CLEANUP(finalize) = NULL;
     int r = prepare(store,
-                    "SELECT " REQUEST_COLUMNS
-                    " FROM requests WHERE id = :id ORDER BY origin = 'rest' DESC LIMIT 2",
+                    "SELECT " REQUEST_COLUMNS " FROM requests WHERE id = :id ORDER BY origin = 'rest' DESC",
                     &statement);
     if (r < 0)
         return r;
     bind_text(statement, ":id", id);
-    r = read_only_request(store, statement, ret_request);
+    r = next_request(store, statement, grant, ret_request);
     if (r != 0 || ret_request->origin == ORIGIN_REST)
         return r;
-    int step = sqlite3_step(statement);
-    if (step == SQLITE_ROW)
-        return STORE_E_AMBIGUOUS;
-    return step == SQLITE_DONE ? 0 : fail(store, "read a request");
+    Request *second CLEANUP(free_ptr) = malloc(sizeof(*second));
+    r = second ? next_request(store, statement, grant, second) : -ENOMEM;
+    return r == STORE_E_ABSENT ? 0 : r == 0 ? STORE_E_AMBIGUOUS : r;
 }
 
 int store_find_idempotent(Store *store, const char *key, Request *ret_request)
@@ -525,16 +509,17 @@ int store_find_idempotent(Store *store, const char *key, Request *ret_request)
     if (r < 0)
         return r;
     bind_text(statement, ":key", key);
-    return read_only_request(store, statement, ret_request);
+    return next_request(store, statement, NULL, ret_request);
 }
 
 int store_list_requests(Store *store, const RequestFilter *filter, Request *rows, size_t max,
                         size_t *ret_count)
 {
     char *sql CLEANUP(free_ptr) =
-        text_format("SELECT " REQUEST_COLUMNS " FROM requests WHERE TRUE%s%s%s ORDER BY seq DESC LIMIT :max",
+        text_format("SELECT " REQUEST_COLUMNS " FROM requests WHERE TRUE%s%s%s ORDER BY seq DESC%s",
                     filter->client ? " AND client = :client" : "", filter->state ? " AND state = :state" : "",
-                    filter->before_seq ? " AND seq < :before" : "");
+                    filter->before_seq ? " AND seq < :before" : "",
+                    filter->client ? " LIMIT :max" : ""); /* or the whole of it is sorted */
     sqlite3_stmt *statement CLEANUP(finalize) = NULL;
     int r = sql ? prepare(store, sql, &statement) : -ENOMEM;
     if (r < 0)
@@ -546,7 +531,14 @@ int store_list_requests(Store *store, const RequestFilter *filter, Request *rows
     if (filter->before_seq)
         bind_number(statement, ":before", filter->before_seq);
     bind_number(statement, ":max", (int64_t)max);
-    return read_requests(store, statement, rows, max, ret_count);
+    size_t count = 0;
+    while (r == 0 && count < max) {
+        r = next_request(store, statement, filter->grant, &rows[count]);
+        count += r == 0;
+    }
+    if (r >= 0)
+        *ret_count = count;
+    return r < 0 ? r : 0;
 }
 
 int store_each_open_request(Store *store, int (*each)(void *userdata, const Request *request), void *userdata)

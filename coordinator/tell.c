@@ -1,6 +1,7 @@
 /* What has changed, as events for whoever listens: the same JSON as a question would get. */
 #include "coordinator/control_internal.h"
 
+#include "common/text.h"
 #include "coordinator/rest_json.h"
 
 #include <string.h>
@@ -9,10 +10,11 @@
 static void tell(Control *control, Event event, cJSON *json)
 {
     char *text CLEANUP(free_ptr) = json ? cJSON_PrintUnformatted(json) : NULL;
+    char *shown CLEANUP(free_ptr) = text ? text_printable_json(text) : NULL;
     cJSON_Delete(json);
-    if (!text)
+    if (!shown)
         return; /* out of memory: the reader sees it when it looks */
-    event.json = text;
+    event.json = shown;
     events_tell(control->config.events, &event);
 }
 
@@ -45,10 +47,10 @@ void tell_progress(Control *control, const Open *open)
     tell_request(control, request);
 }
 
-void control_tell(Control *control, const char *id)
+void control_tell(Control *control, const Grant *grant, const char *id)
 {
     Problem unknown;
     Request *request CLEANUP(free_ptr) = malloc(sizeof(*request));
-    if (request && control_get(control, NULL, id, request, &unknown) == 0)
+    if (request && control_get(control, grant, NULL, id, request, &unknown) == 0)
         tell_request(control, request);
 }

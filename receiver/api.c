@@ -20,6 +20,10 @@ int caller_identify(HttpRequest *request, Caller *ret_caller, Refusal *refusal)
         log_warn("%s: client certificate refused: %s", http_request_address(request), name);
         return refuse(refusal, 403, ERROR_UNAUTHENTICATED, "CERTIFICATE_REFUSED",
                       "The client certificate is not accepted here; the receiver's log says why.");
+    case HTTP_PEER_CROWDED:
+        log_warn("%s: refused: %s has as many connections as it may", http_request_address(request), name);
+        return refuse(refusal, 429, ERROR_RESOURCE_EXHAUSTED, "TOO_MANY_CONNECTIONS",
+                      "This client has as many connections as it may; close one first.");
     case HTTP_PEER_VERIFIED:
         if (!client_id_is_valid(name)) {
             log_warn("%s: client certificate refused: its CN \"%s\" is not a client id",
@@ -102,16 +106,16 @@ static int refuse_question(const char *client, const char *id, int r, Refusal *r
     }
 }
 
-static void answer_status(Api *api, HttpRequest *request, const char *client, const char *id)
+static void answer_status(Api *api, HttpRequest *request, const Permit *permit)
 {
     UploadStatusNow status = {0};
     const char *version = NULL;
     Refusal refusal = {0};
 
     if (interop_version_read(request, &version, &refusal) == 0) {
-        int r = uploads_status(api->uploads, client, id, &status);
-        if (r != 0)
-            (void)refuse_question(client, id, r, &refusal);
+        int r = uploads_status(api->uploads, permit->client, permit->id, &status);
+        if (r != 0 && !(r == UPLOADS_E_ABSENT && permit->ticketed)) /* a ticket names one that is to come */
+            (void)refuse_question(permit->client, permit->id, r, &refusal);
     }
     if (refusal.status) {
         respond_refusal(request, &refusal);
@@ -124,13 +128,13 @@ static void answer_status(Api *api, HttpRequest *request, const char *client, co
         answer_number(response, "Upload-Length", status.complete ? status.offset : status.length);
     if (status.complete)
         answer_digest(response, status.sha256);
-    answer_limit(response, api->max_size);
+    answer_limit(response, permit->max_size);
     answer_interop_version(response, version);
     http_response_header(response, "Cache-Control", "no-store");
     http_respond(request, response);
 }
 
-static void delete_upload(Api *api, HttpRequest *request, const char *client, const char *id)
+static void delete_upload(Api *api, HttpRequest *request, const Permit *permit)
 {
     const char *version = NULL;
     uint64_t attempt = 0;
@@ -138,15 +142,15 @@ static void delete_upload(Api *api, HttpRequest *request, const char *client, co
 
     if (interop_version_read(request, &version, &refusal) == 0 &&
         attempt_read(request, &attempt, &refusal) == 0) {
-        int r = uploads_delete(api->uploads, client, id, attempt);
+        int r = uploads_delete(api->uploads, permit->client, permit->id, attempt);
         if (r != 0)
-            (void)refuse_question(client, id, r, &refusal);
+            (void)refuse_question(permit->client, permit->id, r, &refusal);
     }
     if (refusal.status) {
         respond_refusal(request, &refusal);
         return;
     }
-    log_at(LOG_LEVEL_INFO, client, id, "deleted while incomplete");
+    log_at(LOG_LEVEL_INFO, permit->client, permit->id, "deleted while incomplete");
     HttpResponse *response = http_response_new(204);
     answer_interop_version(response, version);
     http_respond(request, response);
@@ -173,37 +177,37 @@ static void answer_not_allowed(HttpRequest *request, const char *allowed)
     http_respond(request, response);
 }
 
-/* 0 if the caller is a device, whose upload this then is. */
-static int check_uploader(HttpRequest *request, const Caller *caller, Refusal *refusal)
+/* Who brings neither certificate nor ticket is told nothing, not even what there is to ask for. */
+static int check_stranger(const HttpRequest *request, const Caller *caller, Refusal *refusal)
 {
-    if (!caller->known)
-        return refuse(refusal, 401, ERROR_UNAUTHENTICATED, "NO_CERTIFICATE",
-                      "A client certificate is needed.");
-    if (!client_id_is_reserved(caller->name))
+    if (caller->known ||
+        (strcmp(http_request_method(request), "GET") == 0 && http_request_query(request, "ticket")))
         return 0;
-    log_warn("%s: \"%s\" is a reserved name and can't upload", http_request_address(request), caller->name);
-    return refuse(refusal, 403, ERROR_PERMISSION_DENIED, "NOT_A_DEVICE", "Only devices have uploads.");
+    return refuse(refusal, 401, ERROR_UNAUTHENTICATED, "NO_CERTIFICATE", "A client certificate is needed.");
 }
 
 static void serve_upload(Api *api, HttpRequest *request, const Caller *caller, const char *id)
 {
     const char *method = http_request_method(request);
+    bool is_options = strcmp(method, "OPTIONS") == 0;
+    Permit permit;
     Refusal refusal = {0};
 
     if (strcmp(method, "GET") == 0)
         download_begin(api, request, caller, id);
-    else if (check_uploader(request, caller, &refusal) < 0)
+    else if (is_options ? permit_check_caller(api, request, caller, &refusal) < 0
+                        : permit_read(api, request, caller, id, &permit, &refusal) < 0)
         respond_refusal(request, &refusal);
-    else if (strcmp(method, "PUT") == 0)
-        intake_begin(api, request, INTAKE_PUT, caller->name, id);
-    else if (strcmp(method, "PATCH") == 0)
-        intake_begin(api, request, INTAKE_PATCH, caller->name, id);
-    else if (strcmp(method, "HEAD") == 0)
-        answer_status(api, request, caller->name, id);
-    else if (strcmp(method, "DELETE") == 0)
-        delete_upload(api, request, caller->name, id);
-    else if (strcmp(method, "OPTIONS") == 0)
+    else if (is_options)
         answer_options(api, request, UPLOAD_METHODS);
+    else if (strcmp(method, "PUT") == 0)
+        intake_begin(api, request, INTAKE_PUT, &permit);
+    else if (strcmp(method, "PATCH") == 0)
+        intake_begin(api, request, INTAKE_PATCH, &permit);
+    else if (strcmp(method, "HEAD") == 0)
+        answer_status(api, request, &permit);
+    else if (strcmp(method, "DELETE") == 0)
+        delete_upload(api, request, &permit);
     else
         answer_not_allowed(request, UPLOAD_METHODS);
 }
@@ -212,19 +216,19 @@ static void serve_upload(Api *api, HttpRequest *request, const Caller *caller, c
 static void serve_collection(Api *api, HttpRequest *request, const Caller *caller)
 {
     const char *method = http_request_method(request);
-    char id[UPLOAD_ID_SIZE];
+    bool is_post = strcmp(method, "POST") == 0;
+    Permit permit;
     Refusal refusal = {0};
 
-    if (check_uploader(request, caller, &refusal) < 0) {
+    if (is_post ? permit_read(api, request, caller, NULL, &permit, &refusal) < 0
+                : permit_check_caller(api, request, caller, &refusal) < 0)
         respond_refusal(request, &refusal);
-    } else if (strcmp(method, "POST") == 0) {
-        upload_id_new(id);
-        intake_begin(api, request, INTAKE_POST, caller->name, id);
-    } else if (strcmp(method, "OPTIONS") == 0) {
+    else if (is_post)
+        intake_begin(api, request, INTAKE_POST, &permit);
+    else if (strcmp(method, "OPTIONS") == 0)
         answer_options(api, request, COLLECTION_METHODS);
-    } else {
+    else
         answer_not_allowed(request, COLLECTION_METHODS);
-    }
 }
 
 static void api_begin(HttpRequest *request, void *userdata)
@@ -237,7 +241,7 @@ static void api_begin(HttpRequest *request, void *userdata)
 
     if (answer_health(api, request, path))
         return;
-    if (caller_identify(request, &caller, &refusal) < 0)
+    if (caller_identify(request, &caller, &refusal) < 0 || check_stranger(request, &caller, &refusal) < 0)
         respond_refusal(request, &refusal);
     else if (strncmp(path, UPLOADS_PATH, prefix) == 0 && upload_id_is_valid(path + prefix))
         serve_upload(api, request, &caller, path + prefix);

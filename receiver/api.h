@@ -12,12 +12,20 @@
 
 #include <stdatomic.h>
 
+typedef enum TicketRule {
+    TICKETS_IGNORED,  /* there is no key to check them with */
+    TICKETS_CHECKED,  /* one that is shown must be good, and limits */
+    TICKETS_REQUIRED, /* and one must be shown */
+} TicketRule;
+
 /* All borrowed. The handlers' userdata. */
 typedef struct Api {
     Uploads *uploads;
     Archive *archive;
     Store *store;
-    const KeyRing *coordinator_keys; /* whose download tickets count; may hold none */
+    const KeyRing *coordinator_keys; /* whose tickets count; may hold none */
+    TicketRule tickets;              /* for uploads */
+    bool ticket_alone;               /* one is enough where there is no certificate */
     uint64_t max_size;               /* bytes of one upload; 0: no limit */
     atomic_bool broker_connected;    /* for /readyz; set by the main thread */
 } Api;
@@ -36,9 +44,27 @@ int caller_identify(HttpRequest *request, Caller *ret_caller, Refusal *refusal) 
 
 #define UPLOADS_PATH "/v1/uploads/"
 
-/* Bytes: intake_begin() either answers or makes the request's state; the others take it from there. client
- * may upload. */
-void intake_begin(Api *api, HttpRequest *request, IntakeMethod method, const char *client, const char *id);
+/* What a caller may do with an upload. */
+typedef struct Permit {
+    char client[CLIENT_ID_SIZE];
+    char id[UPLOAD_ID_SIZE];
+    uint64_t max_size;            /* bytes; 0: no limit */
+    bool ticketed;                /* by a ticket, and then only with a digest, and */
+    char path[FILE_PATH_MAX + 1]; /* of this path on the device; "": of any */
+} Permit;
+
+/* 0 if the caller may ask about uploads at all: it is a device, or has a ticket where that is enough. Else -1
+ * and *refusal. */
+int permit_check_caller(const Api *api, const HttpRequest *request, const Caller *caller,
+                        Refusal *refusal) MUST_CHECK;
+
+/* By the certificate, and by the ticket (Authorization: Bearer), which must be for the same client. id NULL:
+ * for /v1/uploads itself, where the ticket names the upload, or it gets a new id. 0, or -1 and *refusal. */
+int permit_read(const Api *api, const HttpRequest *request, const Caller *caller, const char *id,
+                Permit *ret_permit, Refusal *refusal) MUST_CHECK;
+
+/* Bytes: intake_begin() either answers or makes the request's state; the others take it from there. */
+void intake_begin(Api *api, HttpRequest *request, IntakeMethod method, const Permit *permit);
 void intake_body(HttpRequest *request, const void *data, size_t size);
 void intake_end(HttpRequest *request);
 void intake_done(HttpRequest *request);

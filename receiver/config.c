@@ -1,5 +1,6 @@
 #include "receiver/config.h"
 
+#include "common/cage.h"
 #include "common/credentials.h"
 #include "protocol/ident.h"
 #include "protocol/token.h"
@@ -25,12 +26,17 @@ const ConfigKey receiver_config_keys[] = {
     KEY("receiver", "crl", CONFIG_FILE, crl),
     KEY("receiver", "signing_key", CONFIG_FILE, signing_key, REQUIRED),
     KEY("receiver", "coordinator_key", CONFIG_FILES, coordinator_keys),
+    KEY("receiver", "require_ticket", CONFIG_BOOL, require_ticket, .fallback = "no"),
+    KEY("receiver", "ticket_alone", CONFIG_BOOL, ticket_alone, .fallback = "no"),
+    KEY("receiver", "require_sandbox", CONFIG_BOOL, require_sandbox, .fallback = "no"),
     KEY("receiver", "stop_timeout", CONFIG_DURATION, stop_timeout_ms, .fallback = "10s", .min = 1000,
         .max = 3600000),
 
     KEY("limits", "max_size", CONFIG_SIZE, max_size, .fallback = "0"),
     KEY("limits", "connections", CONFIG_NUMBER, connections, .fallback = "1000", .min = 1, .max = 100000),
     KEY("limits", "connections_per_address", CONFIG_NUMBER, connections_per_address, .fallback = "0",
+        .max = 100000),
+    KEY("limits", "connections_per_client", CONFIG_NUMBER, connections_per_client, .fallback = "64",
         .max = 100000),
     KEY("limits", "open_uploads", CONFIG_NUMBER, open_uploads, .fallback = "500", .min = 1, .max = 100000),
     KEY("limits", "uploads_per_client", CONFIG_NUMBER, uploads_per_client, .fallback = "16", .min = 1,
@@ -62,6 +68,7 @@ HttpServerConfig receiver_config_http(const ReceiverConfig *config)
         .threads = HTTP_THREAD_PER_CONNECTION,
         .connections_max = (unsigned)config->connections,
         .connections_per_ip_max = (unsigned)config->connections_per_address,
+        .connections_per_name_max = (unsigned)config->connections_per_client,
         .idle_timeout_s = (unsigned)(config->idle_timeout_ms / 1000),
         .body_rate_min = config->min_rate,
         .body_deadline_ms = config->upload_deadline_ms,
@@ -92,6 +99,15 @@ static int check_token_keys(const ReceiverConfig *config)
     return mistakes;
 }
 
+static int check_ticket_rules(const ReceiverConfig *config)
+{
+    if (config->coordinator_keys.count > 0 || (!config->require_ticket && !config->ticket_alone))
+        return 0;
+    config_mistake("receiver", config->require_ticket ? "require_ticket" : "ticket_alone",
+                   "[receiver] require_ticket and ticket_alone need a coordinator_key to check tickets with");
+    return 1;
+}
+
 static int check_credentials(const ReceiverConfig *config)
 {
     int mistakes = credentials_check_pair("receiver", config->cert, config->key);
@@ -111,7 +127,7 @@ static int check_credentials(const ReceiverConfig *config)
 int receiver_config_check(void *userdata)
 {
     const ReceiverConfig *config = userdata;
-    int mistakes = check_token_keys(config);
+    int mistakes = check_token_keys(config) + check_ticket_rules(config);
 
     if (config->name && !client_id_is_valid(config->name)) {
         config_mistake("receiver", "name",
@@ -119,5 +135,5 @@ int receiver_config_check(void *userdata)
                        config->name);
         mistakes++;
     }
-    return mistakes + check_credentials(config);
+    return mistakes + check_credentials(config) + cage_check("receiver", config->require_sandbox);
 }

@@ -15,10 +15,12 @@ typedef struct ReceiverConfig {
     char *client_ca, *crl;
     char *signing_key;
     ConfigList coordinator_keys;
+    bool require_ticket, ticket_alone;
+    bool require_sandbox;
     uint64_t stop_timeout_ms;
 
     uint64_t max_size; /* bytes of one file; 0: no limit */
-    uint64_t connections, connections_per_address;
+    uint64_t connections, connections_per_address, connections_per_client;
     uint64_t open_uploads, uploads_per_client;
     uint64_t incomplete_per_client; /* bytes; 0: no limit */
     uint64_t free_space_floor;      /* bytes */

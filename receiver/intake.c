@@ -20,8 +20,7 @@ typedef struct Intake {
     Api *api;
     Transfer *transfer;
     IntakeMethod method;
-    char client[CLIENT_ID_SIZE];
-    char id[UPLOAD_ID_SIZE];
+    Permit permit;
     IntakeFields fields;
     Refusal refusal;      /* what went wrong in the middle of the body, answered at its end */
     bool has_true_offset; /* the refusal says where the upload stands: */
@@ -108,7 +107,8 @@ static int refuse_begin(const Intake *intake, int r, Refusal *refusal)
         return refusal_type(refusal, PROBLEM_TYPES "mismatching-upload-offset");
     default:
         if (r < 0)
-            log_at(LOG_LEVEL_ERROR, intake->client, intake->id, "the upload can't begin: %s", strerror(-r));
+            log_at(LOG_LEVEL_ERROR, intake->permit.client, intake->permit.id, "the upload can't begin: %s",
+                   strerror(-r));
         return refuse(refusal, 500, ERROR_INTERNAL, "STORE_FAILED",
                       "The receiver's store failed; try again later.");
     }
@@ -131,6 +131,11 @@ static int refuse_body(const Intake *intake, int r, Refusal *refusal)
         (void)refuse(refusal, 400, ERROR_DATA_LOSS, "DIGEST_MISMATCH",
                      "What arrived does not have the digest that was said; send the file again.");
         return refusal_type(refusal, PROBLEM_TYPES "digest-mismatching-values");
+    case UPLOADS_E_UNPROVEN:
+        return refuse(
+            refusal, 400, ERROR_INVALID_ARGUMENT, "DIGEST_MISSING",
+            "An upload by a ticket needs the digest of the whole: Repr-Digest, as a header or in the "
+            "trailer; what arrived is kept.");
     case UPLOADS_E_COMPLETE:
         (void)refuse(refusal, 409, ERROR_ALREADY_EXISTS, "UPLOAD_COMPLETE",
                      "The upload is complete already.");
@@ -150,10 +155,10 @@ static void answer_refused(HttpRequest *request, const Intake *intake)
     const Refusal *refusal = &intake->refusal;
     HttpResponse *response = answer_refusal(refusal);
 
-    log_at(refusal->status >= 500 ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, intake->client, intake->id,
+    log_at(refusal->status >= 500 ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, intake->permit.client, intake->permit.id,
            "upload refused: %u %s: %s", refusal->status, refusal->problem.reason, refusal->problem.message);
     if (refusal->status == 413)
-        answer_limit(response, intake->api->max_size);
+        answer_limit(response, intake->permit.max_size);
     if (refusal->status == 415)
         http_response_header(response, "Accept-Patch", PARTIAL_UPLOAD);
     if (intake->has_true_offset)
@@ -164,23 +169,27 @@ static void answer_refused(HttpRequest *request, const Intake *intake)
 
 /* Before the body */
 
-static uint64_t size_max(const Api *api)
+static uint64_t size_max(const Permit *permit)
 {
-    return api->max_size && api->max_size < SIZE_MAX_JSON ? api->max_size : SIZE_MAX_JSON;
+    return permit->max_size && permit->max_size < SIZE_MAX_JSON ? permit->max_size : SIZE_MAX_JSON;
 }
 
-/* The path on the device; without one, the id. */
+/* The path on the device; without one that of the ticket, or the id. */
 static int read_path(const HttpRequest *request, const Intake *intake, char **ret_path, Refusal *refusal)
 {
-    const char *field = http_request_header(request, "Beckon-Path");
-    char *path CLEANUP(free_ptr) = field ? text_percent_decode(field) : strdup(intake->id);
+    const char *field = http_request_header(request, "Beckon-Path"), *ticket = intake->permit.path;
+    char *path CLEANUP(free_ptr) =
+        field ? text_percent_decode(field) : strdup(*ticket ? ticket : intake->permit.id);
 
     if (!path && errno == ENOMEM)
         return refuse_again(refusal); /* not the path's fault, and no reason to give the upload up */
     if (!path || !*path || !text_is_utf8(path, strlen(path)))
         return refuse(refusal, 400, ERROR_INVALID_ARGUMENT, "PATH_INVALID",
                       "Beckon-Path must be a path in UTF-8, percent-encoded.");
-    int r = archive_check_path(intake->api->archive, intake->client, intake->id, path);
+    if (*ticket && strcmp(path, ticket) != 0)
+        return refuse(refusal, 403, ERROR_PERMISSION_DENIED, "TICKET_INVALID",
+                      "The ticket is not taken: it is for another path.");
+    int r = archive_check_path(intake->api->archive, intake->permit.client, intake->permit.id, path);
     if (r == ARCHIVE_E_PATH)
         return refuse(refusal, 400, ERROR_INVALID_ARGUMENT, "PATH_TOO_LONG", "Beckon-Path is too long.");
     if (r < 0)
@@ -189,30 +198,44 @@ static int read_path(const HttpRequest *request, const Intake *intake, char **re
     return 0;
 }
 
+/* What a ticket names need not have begun before its first PATCH. */
+static int begin_transfer(Intake *intake, const TransferStart *start)
+{
+    int r = UPLOADS_E_ABSENT;
+
+    if (intake->method == INTAKE_PATCH)
+        r = transfer_resume(intake->api->uploads, start, intake->fields.offset, &intake->transfer,
+                            &intake->true_offset);
+    if (intake->method == INTAKE_PATCH &&
+        !(r == UPLOADS_E_ABSENT && intake->permit.ticketed && intake->fields.offset == 0))
+        return r;
+    return transfer_begin(intake->api->uploads, start, &intake->transfer);
+}
+
 static int intake_start(HttpRequest *request, Intake *intake, Refusal *refusal)
 {
     char *path CLEANUP(free_ptr) = NULL;
     const IntakeFields *fields = &intake->fields;
 
-    if (intake_fields_read(request, intake->method, size_max(intake->api), &intake->fields, refusal) < 0 ||
+    if (intake_fields_read(request, intake->method, size_max(&intake->permit), &intake->fields, refusal) <
+            0 ||
         read_path(request, intake, &path, refusal) < 0)
         return -1;
-    const TransferStart start = {.client = intake->client,
-                                 .id = intake->id,
+    intake->fields.claims.needed = intake->permit.ticketed;
+    const TransferStart start = {.client = intake->permit.client,
+                                 .id = intake->permit.id,
                                  .path = path,
                                  .has_length = fields->has_length,
                                  .length = fields->length,
                                  .attempt = fields->attempt,
                                  .check_body = fields->check_body,
                                  .connection = request};
-    int r = intake->method == INTAKE_PATCH ? transfer_resume(intake->api->uploads, &start, fields->offset,
-                                                             &intake->transfer, &intake->true_offset)
-                                           : transfer_begin(intake->api->uploads, &start, &intake->transfer);
+    int r = begin_transfer(intake, &start);
     intake->has_true_offset = r == UPLOADS_E_OFFSET;
     return r == 0 ? 0 : refuse_begin(intake, r, refusal);
 }
 
-void intake_begin(Api *api, HttpRequest *request, IntakeMethod method, const char *client, const char *id)
+void intake_begin(Api *api, HttpRequest *request, IntakeMethod method, const Permit *permit)
 {
     Intake *intake CLEANUP(intake_cleanup) = calloc(1, sizeof(*intake));
 
@@ -223,8 +246,7 @@ void intake_begin(Api *api, HttpRequest *request, IntakeMethod method, const cha
     intake->api = api;
     intake->method = method;
     intake->started_ms = clock_monotonic_ms();
-    (void)snprintf(intake->client, sizeof(intake->client), "%s", client);
-    (void)snprintf(intake->id, sizeof(intake->id), "%s", id);
+    intake->permit = *permit;
     if (intake_start(request, intake, &intake->refusal) < 0) {
         answer_refused(request, intake);
         return;
@@ -247,7 +269,7 @@ static bool is_worth_draining(const Intake *intake)
 void intake_body(HttpRequest *request, const void *data, size_t size)
 {
     Intake *intake = http_request_state(request);
-    uint64_t max_size = size_max(intake->api);
+    uint64_t max_size = size_max(&intake->permit);
 
     if (intake->refusal.status == 0) {
         bool too_large = transfer_offset(intake->transfer) + size > max_size;
@@ -264,8 +286,9 @@ void intake_body(HttpRequest *request, const void *data, size_t size)
     intake->drained += size;
     if (is_worth_draining(intake))
         return;
-    log_at(LOG_LEVEL_WARN, intake->client, intake->id, "upload refused and its connection dropped: %u %s",
-           intake->refusal.status, intake->refusal.problem.reason);
+    log_at(LOG_LEVEL_WARN, intake->permit.client, intake->permit.id,
+           "upload refused and its connection dropped: %u %s", intake->refusal.status,
+           intake->refusal.problem.reason);
     http_request_abort(request);
 }
 
@@ -276,13 +299,13 @@ static HttpResponse *answer_progress(const Intake *intake, unsigned patch_status
 {
     HttpResponse *response = http_response_new(intake->method == INTAKE_PATCH ? patch_status : 201);
     char *location CLEANUP(free_ptr) =
-        intake->method == INTAKE_POST ? text_format(UPLOADS_PATH "%s", intake->id) : NULL;
+        intake->method == INTAKE_POST ? text_format(UPLOADS_PATH "%s", intake->permit.id) : NULL;
 
     if (location)
         http_response_header(response, "Location", location);
     http_response_header(response, "Upload-Complete", complete);
     answer_number(response, "Upload-Offset", offset);
-    answer_limit(response, intake->api->max_size);
+    answer_limit(response, intake->permit.max_size);
     answer_interop_version(response, intake->fields.interop_version);
     return response;
 }
@@ -303,8 +326,9 @@ static void log_progress(const Intake *intake, const char *what, const char *mor
 
     text_bytes(received, size);
     text_bytes(received * 1000 / (uint64_t)(took_ms > 0 ? took_ms : 1), rate);
-    log_at(LOG_LEVEL_INFO, intake->client, intake->id, "%s: %s in %" PRId64 ".%03d s (%s/s), %s", what, size,
-           took_ms / 1000, (int)(took_ms % 1000), rate, more);
+    log_at(LOG_LEVEL_INFO, intake->permit.client, intake->permit.id,
+           "%s: %s in %" PRId64 ".%03d s (%s/s), %s", what, size, took_ms / 1000, (int)(took_ms % 1000), rate,
+           more);
 }
 
 static void log_complete(const Intake *intake, const Stored *stored)
@@ -346,7 +370,7 @@ void intake_end(HttpRequest *request)
         log_complete(intake, stored);
         answer_complete(request, intake, stored);
     } else if (r == UPLOADS_E_INCOMPLETE) {
-        log_at(LOG_LEVEL_DEBUG, intake->client, intake->id, "incomplete, at byte %" PRIu64,
+        log_at(LOG_LEVEL_DEBUG, intake->permit.client, intake->permit.id, "incomplete, at byte %" PRIu64,
                transfer_offset(intake->transfer));
         http_respond(request, answer_progress(intake, 204, "?0", transfer_offset(intake->transfer)));
     } else {
@@ -362,8 +386,8 @@ void intake_done(HttpRequest *request)
     Intake *intake = http_request_state(request);
 
     if (!intake->ended && intake->refusal.status == 0)
-        log_at(LOG_LEVEL_INFO, intake->client, intake->id, "the connection broke at byte %" PRIu64,
-               transfer_offset(intake->transfer));
+        log_at(LOG_LEVEL_INFO, intake->permit.client, intake->permit.id,
+               "the connection broke at byte %" PRIu64, transfer_offset(intake->transfer));
     if (PLANTED("completion-without-end") && !intake->ended && intake->refusal.status == 0)
         (void)!transfer_finish(intake->transfer, &intake->fields.claims, &(Stored){0});
     if ((!intake->ended || intake->refusal.status != 0) && intake->method == INTAKE_POST)

@@ -1,5 +1,6 @@
 #include "receiver/receiver.h"
 
+#include "common/cage.h"
 #include "common/clock.h"
 #include "common/files.h"
 #include "common/log.h"
@@ -120,6 +121,13 @@ static void raise_file_limit(const ReceiverConfig *config)
                  (unsigned long long)wanted);
 }
 
+static TicketRule ticket_rule(const ReceiverConfig *config)
+{
+    if (config->coordinator_keys.count == 0)
+        return TICKETS_IGNORED;
+    return config->require_ticket ? TICKETS_REQUIRED : TICKETS_CHECKED;
+}
+
 static int serve(Receiver *receiver)
 {
     const HttpServerConfig http = receiver_config_http(receiver->config);
@@ -128,6 +136,8 @@ static int serve(Receiver *receiver)
     receiver->api.archive = receiver->archive;
     receiver->api.store = receiver->store;
     receiver->api.coordinator_keys = receiver->coordinator_keys;
+    receiver->api.tickets = ticket_rule(receiver->config);
+    receiver->api.ticket_alone = receiver->config->ticket_alone;
     receiver->api.max_size = receiver->config->max_size;
     return http_server_new(&http, &api_handlers, &receiver->api, &receiver->server);
 }
@@ -277,6 +287,8 @@ int receiver_new(const ReceiverConfig *config, Receiver **ret_receiver)
     r = r < 0 ? failed("the event loop can't be made", r) : load_keys(receiver);
     if (r == 0)
         r = open_root(receiver);
+    if (r == 0)
+        r = cage_enter(receiver_config_keys, receiver_config_key_count, config); /* no threads yet */
     if (r == 0)
         r = open_archive(receiver);
     if (r == 0)

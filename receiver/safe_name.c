@@ -8,29 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Length of the valid UTF-8 character at text, at most left bytes, and its code point; 0 if there is none. */
-static size_t next_character(const char *text, size_t left, uint32_t *ret_point)
-{
-    unsigned char first = (unsigned char)*text;
-    size_t length = first < 0x80 ? 1 : first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-
-    if (length > left || !text_is_utf8(text, length))
-        return 0;
-    uint32_t point = length == 1 ? first : first & (0xffu >> (length + 1));
-    for (size_t i = 1; i < length; i++)
-        point = point << 6 | ((unsigned char)text[i] & 0x3fu);
-    *ret_point = point;
-    return length;
-}
-
-/* What would hide, reorder or break a name where it is shown. */
-static bool is_hostile(uint32_t point)
-{
-    return point < 0x20 || (point >= 0x7f && point <= 0x9f) || point == '\\' || point == 0x061c ||
-           (point >= 0x200b && point <= 0x200f) || (point >= 0x2028 && point <= 0x202e) ||
-           (point >= 0x2060 && point <= 0x206f) || point == 0xfeff || (point >= 0xfff9 && point <= 0xfffb);
-}
-
 /* The last component, without slashes behind it. */
 static const char *last_component(const char *path, size_t *ret_size)
 {
@@ -56,8 +33,9 @@ void safe_name(const char *path, const char *fallback, char out[static SAFE_NAME
     }
     while (left > 0) {
         uint32_t point = 0;
-        size_t length = next_character(at, left, &point);
-        bool keep = length > 0 && !is_hostile(point) && !(used == 0 && strchr(".- ", (int)*at));
+        size_t length = text_character(at, left, &point);
+        bool keep =
+            length > 0 && !text_is_hostile(point) && point != '\\' && !(used == 0 && strchr(".- ", (int)*at));
         size_t step = length > 0 ? length : 1;
         if (used + (keep ? length : 1) > SAFE_NAME_SIZE - 1)
             break;

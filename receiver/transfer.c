@@ -430,6 +430,8 @@ int transfer_finish(Transfer *transfer, const TransferClaims *claims, Stored *re
 
     if (completion == COMPLETION_WRONG_LENGTH)
         return UPLOADS_E_LENGTH;
+    if (completion == COMPLETION_NOW && claims->needed && claims->whole_count == 0)
+        return UPLOADS_E_UNPROVEN;
     if (transfer->known)
         return finish_repeat(transfer, claims, completion, ret_stored);
     if (!grasp(transfer, completion == COMPLETION_NOW))

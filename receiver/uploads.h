@@ -56,6 +56,7 @@ enum {
     UPLOADS_E_OFFSET,     /* the upload stands at another offset */
     UPLOADS_E_INCOMPLETE, /* no failure: the body ended well, and more is to come */
     UPLOADS_E_LENGTH,     /* not as long as was said; not committed */
+    UPLOADS_E_UNPROVEN,   /* nobody has said its digest, which is needed; not committed */
     UPLOADS_E_DIGEST,     /* not what was said; the part is set aside */
     UPLOADS_E_CONFLICT,   /* complete already, with another content */
     UPLOADS_E_SPOILED,    /* the disk failed; the part is set aside */
@@ -100,6 +101,7 @@ Completion completion_of(bool marked, bool has_length, uint64_t length, uint64_t
 /* Digests that the sender gave: of the whole upload, which count when it is complete, and of this body. */
 typedef struct TransferClaims {
     bool marked; /* this body is said to be the last one */
+    bool needed; /* without one of the whole it is not complete */
     size_t whole_count, body_count;
     uint8_t whole[TRANSFER_CLAIMS_MAX][SHA256_SIZE];
     uint8_t body[TRANSFER_CLAIMS_MAX][SHA256_SIZE];
@@ -108,7 +110,7 @@ typedef struct TransferClaims {
 /* At the body's clean end. 0: the upload is complete, now or before, and *ret_stored says what it is.
  * UPLOADS_E_INCOMPLETE: it stands, durably, at transfer_offset(). _COMPLETE, _CONFLICT: it was complete
  * before, as *ret_stored says, and the body is a piece of it, or of something else. Or UPLOADS_E_FENCED,
- * _LENGTH, _DIGEST, _FULL, _AGAIN, _SPOILED, or a negative errno. */
+ * _LENGTH, _UNPROVEN, _DIGEST, _FULL, _AGAIN, _SPOILED, or a negative errno. */
 int transfer_finish(Transfer *transfer, const TransferClaims *claims, Stored *ret_stored) MUST_CHECK;
 
 /* The connection is done with; what it left of an incomplete upload is made durable and kept. Frees; NULL is

@@ -9,8 +9,7 @@ int cli_cancel(Cli *cli, int argc, char **argv)
     if (code != CLI_GO_ON)
         return code;
     if (cli->json)
-        (void)puts(reply.text);
-    else
-        (void)printf("cancel requested; how it ended: beckon status %s\n", id);
+        return cli_print_json(reply.text);
+    (void)printf("cancel requested; how it ended: beckon status %s\n", id);
     return EXIT_DONE;
 }

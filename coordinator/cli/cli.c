@@ -2,6 +2,7 @@
 
 #include "common/text.h"
 #include "coordinator/cli/interrupt.h"
+#include "protocol/ident.h"
 
 #include <stdarg.h>
 #include <string.h>
@@ -32,6 +33,23 @@ static const Verb VERBS[] = {
      "  --limit N           at most so many, up to 500; 100 if it is not given\n"},
     {"cancel", cli_cancel, "ID", "cancel a request", CLIENT_HELP},
     {"watch", cli_watch, "[ID]", "show what happens, as it happens; with ID until that request is final", ""},
+    {"token", cli_token, "create|verify [FILE]", "make or examine a user's token; needs no coordinator",
+     "create                signs one and prints it\n"
+     "  --user NAME         whose it is\n"
+     "  --scope SCOPES      some of read,pull,admin\n"
+     "  --clients PATTERNS  for which devices, restaurant_*,kiosk-7; may be given again\n"
+     "  --ttl TIME          how long it lasts; 12h if it is not given\n"
+     "  --key FILE          the private key that signs it [BECKON_SIGNING_KEY]\n"
+     "  -o, --output FILE   write it to a new file that only you may read\n"
+     "verify FILE           checks one (of --token-file; -: standard input) and prints what it says\n"
+     "  --key FILE          the public key; may be given again\n"},
+    {"ticket", cli_ticket, "CLIENT PATH --key FILE", "print a command to publish without the coordinator",
+     "  --key FILE          the coordinator's signing key [BECKON_SIGNING_KEY]\n"
+     "  --id ID             of the upload, and so the topic's end; a new one if it is not given\n"
+     "  --expires TIME      the device need not begin later than this from now; 1h\n"
+     "  --max-size SIZE     refuse a larger file, 2G\n"
+     "  --rate SIZE         upload no faster than this a second, 500K\n"
+     "  --receiver NAME     to another one of the device's receivers\n"},
 };
 
 static const char GLOBAL_HELP[] =
@@ -80,6 +98,18 @@ void cli_error(const char *format, ...)
     va_end(arguments);
 }
 
+int cli_print_json(const char *json)
+{
+    char *shown CLEANUP(free_ptr) = text_printable_json(json);
+
+    if (!shown) {
+        cli_error("out of memory");
+        return EXIT_FAILED;
+    }
+    (void)puts(shown);
+    return EXIT_DONE;
+}
+
 int cli_usage_error(const char *verb, const char *format, ...)
 {
     va_list arguments;
@@ -113,6 +143,31 @@ int cli_option(Cli *cli, const char *verb, int option)
         (void)fprintf(stderr, "Try: beckon %s --help\n", verb);
         return EXIT_USAGE;
     }
+}
+
+int cli_read_limit(const char *verb, const char *name, bool (*parse)(const char *, uint64_t *),
+                   const char *example, uint64_t *ret_value)
+{
+    if (parse(optarg, ret_value) && *ret_value > 0)
+        return CLI_GO_ON;
+    return cli_usage_error(verb, "--%s wants something like %s", name, example);
+}
+
+int cli_read_target(const char *verb, int argc, char **argv, const char **ret_client, const char **ret_path)
+{
+    if (argc - optind != 2)
+        return cli_usage_error(verb, "%s",
+                               argc - optind < 2 ? "CLIENT and PATH are needed"
+                                                 : "too many arguments; a path with spaces needs quotes");
+    const char *client = argv[optind], *path = argv[optind + 1];
+    if (!client_id_is_valid(client))
+        return cli_usage_error(verb, "a client's id has letters, digits, dots, dashes and underscores only");
+    size_t length = strlen(path);
+    if (length == 0 || length > FILE_PATH_MAX || !text_is_utf8(path, length))
+        return cli_usage_error(verb, "a path must be UTF-8 and have 1 to %d bytes", FILE_PATH_MAX);
+    *ret_client = client;
+    *ret_path = path;
+    return CLI_GO_ON;
 }
 
 int cli_connect(Cli *cli)

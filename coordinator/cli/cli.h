@@ -48,6 +48,20 @@ void cli_error(const char *format, ...) PRINTF_LIKE(1, 2);
 /* The same with the verb's usage after it. Returns EXIT_USAGE. */
 int cli_usage_error(const char *verb, const char *format, ...) PRINTF_LIKE(2, 3);
 
+/* One line of JSON on standard output, which may be a terminal: it means the same, and holds nothing that a
+ * terminal obeys. EXIT_DONE, or EXIT_FAILED when out of memory. */
+int cli_print_json(const char *json) MUST_CHECK;
+
+/* A size or a time that is not 0, from optarg, by text_to_size() or text_to_duration(). CLI_GO_ON, or
+ * EXIT_USAGE after a line with the example. */
+int cli_read_limit(const char *verb, const char *name, bool (*parse)(const char *, uint64_t *),
+                   const char *example, uint64_t *ret_value) MUST_CHECK;
+
+/* The arguments CLIENT PATH, which live in argv. CLI_GO_ON, or EXIT_USAGE after a line that says what is
+ * wrong. */
+int cli_read_target(const char *verb, int argc, char **argv, const char **ret_client,
+                    const char **ret_path) MUST_CHECK;
+
 /* Makes cli->rest. EXIT_DONE, or EXIT_USAGE after a line that says what is missing. */
 int cli_connect(Cli *cli) MUST_CHECK;
 
@@ -71,3 +85,5 @@ int cli_status(Cli *cli, int argc, char **argv);
 int cli_downloads(Cli *cli, int argc, char **argv);
 int cli_cancel(Cli *cli, int argc, char **argv);
 int cli_watch(Cli *cli, int argc, char **argv);
+int cli_token(Cli *cli, int argc, char **argv);
+int cli_ticket(Cli *cli, int argc, char **argv);

@@ -84,9 +84,9 @@ static int print_json(const cJSON *reply)
 
     if (!text)
         return EXIT_FAILED;
-    (void)puts(text);
+    int code = cli_print_json(text);
     cJSON_free(text);
-    return EXIT_DONE;
+    return code;
 }
 
 static int read_options(Cli *cli, bool *ret_online, int argc, char **argv)

@@ -111,8 +111,5 @@ int cli_downloads(Cli *cli, int argc, char **argv)
         code = cli_call(cli, &(RestCall){.method = "GET", .path = path}, &reply);
     if (code != EXIT_DONE)
         return code;
-    if (!cli->json)
-        return print_rows(reply.json);
-    (void)puts(reply.text);
-    return EXIT_DONE;
+    return cli->json ? cli_print_json(reply.text) : print_rows(reply.json);
 }

@@ -20,27 +20,11 @@ typedef struct GetOptions {
     uint64_t expires_ms, max_size_bytes, rate_bytes_per_s;
 } GetOptions;
 
-static int read_limit(const char *name, bool (*parse)(const char *, uint64_t *), const char *example,
-                      uint64_t *ret_value)
-{
-    if (parse(optarg, ret_value) && *ret_value > 0)
-        return CLI_GO_ON;
-    return cli_usage_error("get", "--%s wants something like %s", name, example);
-}
-
 static int check_arguments(GetOptions *options, int argc, char **argv)
 {
-    if (argc - optind != 2)
-        return cli_usage_error("get", "%s",
-                               argc - optind < 2 ? "CLIENT and PATH are needed"
-                                                 : "too many arguments; a path with spaces needs quotes");
-    options->client = argv[optind];
-    options->path = argv[optind + 1];
-    if (!client_id_is_valid(options->client))
-        return cli_usage_error("get", "a client's id has letters, digits, dots, dashes and underscores only");
-    size_t length = strlen(options->path);
-    if (length == 0 || length > FILE_PATH_MAX || !text_is_utf8(options->path, length))
-        return cli_usage_error("get", "a path must be UTF-8 and have 1 to %d bytes", FILE_PATH_MAX);
+    int code = cli_read_target("get", argc, argv, &options->client, &options->path);
+    if (code != CLI_GO_ON)
+        return code;
     if (options->no_wait && (options->output || options->timeout_ms))
         return cli_usage_error("get", "--no-wait does not go with --output or --timeout");
     return CLI_GO_ON;
@@ -67,16 +51,16 @@ static int read_options(Cli *cli, GetOptions *options, int argc, char **argv)
             options->no_wait = true;
             break;
         case TIMEOUT:
-            code = read_limit("timeout", text_to_duration, "10m", &options->timeout_ms);
+            code = cli_read_limit("get", "timeout", text_to_duration, "10m", &options->timeout_ms);
             break;
         case EXPIRES:
-            code = read_limit("expires", text_to_duration, "1h", &options->expires_ms);
+            code = cli_read_limit("get", "expires", text_to_duration, "1h", &options->expires_ms);
             break;
         case MAX_SIZE:
-            code = read_limit("max-size", text_to_size, "2G", &options->max_size_bytes);
+            code = cli_read_limit("get", "max-size", text_to_size, "2G", &options->max_size_bytes);
             break;
         case RATE:
-            code = read_limit("rate", text_to_size, "500K", &options->rate_bytes_per_s);
+            code = cli_read_limit("get", "rate", text_to_size, "500K", &options->rate_bytes_per_s);
             break;
         default:
             code = cli_option(cli, "get", option);
@@ -196,9 +180,11 @@ static int finish(Cli *cli, const Download *download, const char *json, Output *
                   download_problem(download, problem, sizeof(problem)));
     else if (output)
         code = fetch_content(cli, download, output, progress);
-    if (cli->json)
-        (void)puts(json);
-    else if (code == EXIT_DONE && output)
+    if (cli->json) {
+        int printed = cli_print_json(json);
+        return code == EXIT_DONE ? printed : code;
+    }
+    if (code == EXIT_DONE && output)
         say_saved(output, download);
     else if (code == EXIT_DONE)
         download_print(download, stdout);
@@ -230,7 +216,9 @@ int cli_get(Cli *cli, int argc, char **argv)
     if (code != EXIT_DONE)
         return code;
     if (options.no_wait) {
-        (void)puts(cli->json ? reply.text : id);
+        if (cli->json)
+            return cli_print_json(reply.text);
+        (void)puts(id);
         return EXIT_DONE;
     }
     rest_reply_deinit(&reply);

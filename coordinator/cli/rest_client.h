@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #define REST_REPLY_MAX ((size_t)16 << 20) /* bytes of a reply from the coordinator */
-#define REST_TOKEN_MAX 4096               /* bytes of a bearer token */
+#define REST_TOKEN_MAX 8192               /* bytes of a bearer token */
 #define REST_TIMEOUT_MS 60000
 
 typedef struct RestClient RestClient;

@@ -24,14 +24,13 @@ int cli_status(Cli *cli, int argc, char **argv)
     int code = cli_call_request(cli, "status", "GET", argc, argv, &reply, &id);
     if (code != CLI_GO_ON)
         return code;
-    if (cli->json) {
-        (void)puts(reply.text);
-    } else if (download_parse(reply.json, &download) == 0) {
-        download_print(&download, stdout);
-        print_history(reply.json);
-    } else {
+    if (cli->json)
+        return cli_print_json(reply.text);
+    if (download_parse(reply.json, &download) < 0) {
         cli_error("the coordinator's answer is not understood");
         return EXIT_FAILED;
     }
+    download_print(&download, stdout);
+    print_history(reply.json);
     return EXIT_DONE;
 }

@@ -19,8 +19,11 @@ static Job *again(const Job *job)
 
 static void job_survives_the_disk(void **state)
 {
-    UploadCommand command = {
-        .path = "/srv/a b", .receiver = "backup", .rate_bytes_per_s = 500, .expires_unix_s = 1795259164};
+    UploadCommand command = {.path = "/srv/a b",
+                             .receiver = "backup",
+                             .rate_bytes_per_s = 500,
+                             .expires_unix_s = 1795259164,
+                             .ticket = "a.b.c"};
     (void)state;
 
     Job *job = job_new("t1", &command);
@@ -29,6 +32,7 @@ static void job_survives_the_disk(void **state)
     job->size_bytes = 5368709120;
     job->attempt = 7;
     job->restarted = true;
+    job->issued_unix_s = 1795000000;
     job->has_snapshot = true;
     job->snapshot = (Snapshot){.inode = 2, .size_bytes = 3, .modified = {4, 5}};
     job->reported = true;
@@ -38,6 +42,8 @@ static void job_survives_the_disk(void **state)
     assert_string_equal(parsed->receiver, "backup");
     assert_int_equal(parsed->rate_bytes_per_s, 500);
     assert_int_equal(parsed->expires_unix_s, 1795259164);
+    assert_string_equal(parsed->ticket, "a.b.c");
+    assert_int_equal(parsed->issued_unix_s, 1795000000);
     assert_int_equal(parsed->state, UPLOAD_FAILED);
     assert_true(parsed->has_size && parsed->size_bytes == job->size_bytes && parsed->reported);
     assert_int_equal(parsed->attempt, 7);
@@ -47,6 +53,18 @@ static void job_survives_the_disk(void **state)
     assert_int_equal(parsed->at_unix_ms, job->at_unix_ms);
     assert_int_equal(parsed->fd, -1);
     job_free(parsed);
+    job_free(job);
+}
+
+static void wiped_ticket_is_not_written(void **state)
+{
+    (void)state;
+    Job *job = job_new("t1", &(UploadCommand){.path = "/x", .ticket = "a.b.c"});
+    job_wipe_ticket(job);
+    char *text = job_format(job);
+    assert_null(strstr(text, "a.b.c"));
+    free(text);
+    job_wipe_ticket(job);
     job_free(job);
 }
 
@@ -95,6 +113,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(job_survives_the_disk),
+        cmocka_unit_test(wiped_ticket_is_not_written),
         cmocka_unit_test(cancel_before_its_command_survives_the_disk),
         cmocka_unit_test(damaged_record_is_no_job),
         cmocka_unit_test(only_accepted_and_running_are_not_final),

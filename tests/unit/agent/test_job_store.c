@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -15,12 +16,15 @@
 
 static char folder[64];
 static JobStore *store;
+static Tickets *tickets;
 
 static int open_store(void **state)
 {
     (void)state;
     (void)snprintf(folder, sizeof(folder), "/tmp/beckon-test-XXXXXX");
-    return mkdtemp(folder) ? job_store_open(folder, &store) : -1;
+    if (!mkdtemp(folder) || job_store_open(folder, &store) < 0)
+        return -1;
+    return tickets_new(&(ConfigList){0}, "kiosk", folder, &tickets);
 }
 
 static int close_store(void **state)
@@ -29,8 +33,20 @@ static int close_store(void **state)
     (void)state;
 
     store = job_store_close(store);
+    tickets = tickets_free(tickets);
     (void)snprintf(command, sizeof(command), "rm -r %s", folder);
     return system(command); /* NOLINT(cert-env33-c): a test's own folder */
+}
+
+static void save_ticketed(const char *id, int64_t issued_unix_s, uint64_t expires_unix_s)
+{
+    Job *job = job_new(id, &(UploadCommand){.path = "/x", .expires_unix_s = expires_unix_s});
+
+    job->state = UPLOAD_DONE;
+    job->reported = true;
+    job->issued_unix_s = issued_unix_s;
+    assert_int_equal(job_store_save(store, job), 0);
+    job_free(job);
 }
 
 static void save(const char *id, UploadState job_state, bool reported, int64_t at_unix_ms,
@@ -87,7 +103,7 @@ static void forgets_by_age_expiry_and_number_but_never_what_is_open(void **state
     save("expired", UPLOAD_DONE, true, now - 3 * DAY_MS, (uint64_t)now_s - 2 * 24 * 3600);
     save("expired-today", UPLOAD_DONE, true, now - 3 * DAY_MS, (uint64_t)now_s - 3600);
     save("new", UPLOAD_REJECTED, true, now, 0);
-    job_store_forget(store, 100, now);
+    job_store_forget(store, 100, now, tickets);
     assert_false(is_known("old"));
     assert_false(is_known("expired"));
     assert_true(is_known("old-unreported"));
@@ -95,10 +111,73 @@ static void forgets_by_age_expiry_and_number_but_never_what_is_open(void **state
     assert_true(is_known("old-unexpired"));
     assert_true(is_known("expired-today"));
     assert_true(is_known("new"));
-    job_store_forget(store, 1, now);
+    job_store_forget(store, 1, now, tickets);
     assert_true(is_known("new")); /* to be kept longest */
     assert_false(is_known("expired-today"));
     assert_true(is_known("old-unreported"));
+}
+
+/* As the next process finds it. */
+static int64_t forgotten_on_disk(void)
+{
+    char *path = text_format("%s/tickets.json", folder), text[128] = "";
+    FILE *file = fopen(path, "re");
+
+    free(path);
+    if (!file)
+        return 0;
+    assert_non_null(fgets(text, sizeof(text), file));
+    assert_int_equal(fclose(file), 0);
+    return strtoll(strstr(text, "\"forgotten\":") + strlen("\"forgotten\":"), NULL, 10);
+}
+
+#define T0 1700000000 /* the coordinator's time */
+#define DAY_S (24 * 3600)
+
+static void ticketed_id_is_forgotten_by_signed_time_and_by_no_clock(void **state)
+{
+    (void)state;
+    save_ticketed("t1", T0, T0 + 3600);
+    save_ticketed("t2", T0 + 1, T0 + 3 * DAY_S);
+    tickets_saw(tickets, T0 + 1);
+    job_store_forget(store, 100, (T0 + 1000LL * DAY_S) * 1000, tickets); /* a clock gone wild */
+    assert_true(is_known("t1"));
+    assert_true(is_known("t2"));
+    tickets_saw(tickets, T0 + 3600 + DAY_S - 1);
+    job_store_forget(store, 100, 0, tickets);
+    assert_true(is_known("t1"));
+    tickets_saw(tickets, T0 + 3600 + DAY_S);
+    job_store_forget(store, 100, 0, tickets);
+    assert_false(is_known("t1"));
+    assert_true(is_known("t2"));
+    assert_int_equal(forgotten_on_disk(), 0); /* nothing that could come again */
+}
+
+static void ticketed_id_forgotten_for_want_of_room_shuts_out_its_time(void **state)
+{
+    (void)state;
+    save_ticketed("t1", T0 + 5, T0 + 3600);
+    save_ticketed("t2", T0 + 1, T0 + 7200);
+    save_ticketed("t3", T0 + 9, T0 + 9000);
+    tickets_saw(tickets, T0 + 9);
+    job_store_forget(store, 1, 0, tickets);
+    assert_false(is_known("t1"));
+    assert_false(is_known("t2"));
+    assert_true(is_known("t3"));
+    assert_int_equal(forgotten_on_disk(), T0 + 5);
+}
+
+static void nothing_is_forgotten_that_could_not_be_noted(void **state)
+{
+    (void)state;
+    char *path = text_format("%s/tickets.json", folder);
+    assert_int_equal(mkdir(path, 0700), 0); /* can't be replaced by a file */
+    save_ticketed("t1", T0, T0 + 3600);
+    save_ticketed("t2", T0, T0 + 3600);
+    job_store_forget(store, 1, 0, tickets);
+    assert_true(is_known("t1"));
+    assert_true(is_known("t2"));
+    free(path);
 }
 
 static void count_job(Job *job, void *userdata)
@@ -152,6 +231,9 @@ int main(void)
         TEST(saved_job_is_found_after_a_restart),
         TEST(second_agent_on_the_same_folder_is_refused),
         TEST(forgets_by_age_expiry_and_number_but_never_what_is_open),
+        TEST(ticketed_id_is_forgotten_by_signed_time_and_by_no_clock),
+        TEST(ticketed_id_forgotten_for_want_of_room_shuts_out_its_time),
+        TEST(nothing_is_forgotten_that_could_not_be_noted),
         TEST(damaged_record_is_set_aside_and_the_rest_is_found),
         TEST(record_that_can_not_be_read_now_stays),
     };

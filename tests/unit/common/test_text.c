@@ -15,8 +15,27 @@ static void printable_escapes_what_a_terminal_obeys(void **state)
     assert_string_equal(text_printable("a\n\x1b[31mb\x7f", out, sizeof(out)), "a\\n\\x1b[31mb\\x7f");
     assert_string_equal(text_printable("caf\xc3\xa9", out, sizeof(out)), "caf\xc3\xa9");
     assert_string_equal(text_printable("\xc2\x9b", out, sizeof(out)),
-                        "\\xc2\\x9b"); /* C1: a CSI in one character */
+                        "\\u009b"); /* C1: a CSI in one character */
+    assert_string_equal(text_printable("a\u202etxt\u2069\u200b\u2028", out, sizeof(out)),
+                        "a\\u202etxt\\u2069\\u200b\\u2028");
+    assert_string_equal(text_printable("\U000e0041", out, sizeof(out)), "\\ue0041");
     assert_string_equal(text_printable("\xff\xc3", out, sizeof(out)), "\\xff\\xc3");
+}
+
+static void printable_json_means_the_same(void **state)
+{
+    static const char *const texts[][2] = {
+        {"{\"a\":\"b\\n\"}", "{\"a\":\"b\\n\"}"},
+        {"[\"\x7f\xc2\x9b\u202e\"]", "[\"\\u007f\\u009b\\u202e\"]"},
+        {"\"\U000e0041\U0001f355\"", "\"\\udb40\\udc41\U0001f355\""},
+    };
+    (void)state;
+
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        char *shown = text_printable_json(texts[i][0]);
+        assert_string_equal(shown, texts[i][1]);
+        free(shown);
+    }
 }
 
 static void printable_cuts_at_a_whole_escape(void **state)
@@ -155,6 +174,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(printable_escapes_what_a_terminal_obeys),
+        cmocka_unit_test(printable_json_means_the_same),
         cmocka_unit_test(printable_cuts_at_a_whole_escape),
         cmocka_unit_test(utf8_refuses_overlong_surrogate_and_nul),
         cmocka_unit_test(sizes_and_durations_are_whole_and_bounded),

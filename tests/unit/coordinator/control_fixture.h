@@ -85,6 +85,7 @@ static void fixture_start(Fixture *fixture)
     const ControlConfig config = {
         .store = fixture->store,
         .receipt_keys = fixture->ring,
+        .ticket_key = fixture->key,
         .publish = fake_publish,
         .publish_userdata = fixture,
         .expires_ms = EXPIRES_MS,
@@ -175,12 +176,28 @@ static inline void say_receipt(Fixture *fixture, const SigningKey *key, const ch
     free(receipt);
 }
 
+static inline const Grant *everything(void)
+{
+    static Grant grant;
+    grant_everything(&grant);
+    return &grant;
+}
+
+/* A user who may do everything to the clients of one pattern. */
+static inline Grant only(const char *user, const char *pattern)
+{
+    Grant grant = {.scopes = GRANT_READ | GRANT_PULL, .pattern_count = 1};
+    (void)snprintf(grant.user, sizeof(grant.user), "%s", user);
+    (void)snprintf(grant.patterns[0], sizeof(grant.patterns[0]), "%s", pattern);
+    return grant;
+}
+
 static inline Request ask(Fixture *fixture, const char *client, const char *path)
 {
     Problem problem = {0};
     Request request = {0};
-    if (control_create(fixture->control, &(NewRequest){.client = client, .path = path}, &request, &problem) <
-        0)
+    if (control_create(fixture->control, everything(), &(NewRequest){.client = client, .path = path},
+                       &request, &problem) < 0)
         fail_msg("control_create: %s", problem.message);
     return request;
 }
@@ -189,7 +206,7 @@ static inline Request look_up(Fixture *fixture, const char *client, const char *
 {
     Problem problem = {0};
     Request request = {0};
-    if (control_get(fixture->control, client, id, &request, &problem) < 0)
+    if (control_get(fixture->control, everything(), client, id, &request, &problem) < 0)
         fail_msg("control_get: %s", problem.message);
     return request;
 }

@@ -346,7 +346,7 @@ static void a_thousand_requests_do_not_expire_at_once(void **state)
 {
     Fixture *fixture = *state;
     size_t left = 0;
-    RequestFilter filter = {.state = &(UploadState){UPLOAD_QUEUED}};
+    PageWanted wanted = {.state = &(UploadState){UPLOAD_QUEUED}};
     Request *rows = calloc(120, sizeof(*rows));
     Problem problem;
     come_online(fixture, "dev1");
@@ -356,7 +356,8 @@ static void a_thousand_requests_do_not_expire_at_once(void **state)
     now_ms += EXPIRES_MS;
     for (size_t ticks = 1; ticks <= 3; ticks++) {
         pass(fixture, 1);
-        assert_int_equal(control_list(fixture->control, &filter, rows, 120, &left, &problem), 0);
+        assert_int_equal(control_list(fixture->control, everything(), &wanted, rows, 120, &left, &problem),
+                         0);
         assert_int_equal(left, ticks < 3 ? 120 - 50 * ticks : 0);
     }
     free(rows);
@@ -368,7 +369,8 @@ static void a_cancel_is_asked_and_the_agent_decides(void **state)
     Problem problem;
     come_online(fixture, "dev1");
     Request request = ask(fixture, "dev1", "/srv/x"), cancelled;
-    assert_int_equal(control_cancel(fixture->control, NULL, request.id, &cancelled, &problem), 0);
+    assert_int_equal(control_cancel(fixture->control, everything(), NULL, request.id, &cancelled, &problem),
+                     0);
     assert_true(cancelled.cancel_asked);
     assert_int_equal(cancelled.state, UPLOAD_QUEUED);
     assert_int_equal(commands(fixture, "cancel", request.id), 1);
@@ -381,9 +383,11 @@ static void a_cancel_is_asked_and_the_agent_decides(void **state)
 
     say_status(fixture, "dev1", request.id, CANCELLED);
     expect_state(fixture, NULL, request.id, UPLOAD_CANCELLED);
-    assert_int_equal(control_cancel(fixture->control, NULL, request.id, &cancelled, &problem), 0);
+    assert_int_equal(control_cancel(fixture->control, everything(), NULL, request.id, &cancelled, &problem),
+                     0);
     say_receipt(fixture, fixture->key, "dev1", "dev1", request.id, "/srv/x");
-    assert_int_equal(control_cancel(fixture->control, NULL, request.id, &cancelled, &problem), -1);
+    assert_int_equal(control_cancel(fixture->control, everything(), NULL, request.id, &cancelled, &problem),
+                     -1);
     assert_string_equal(problem.reason, "ALREADY_FINAL");
 }
 
@@ -438,11 +442,11 @@ static void messages_that_are_not_valid_change_nothing(void **state)
         for (size_t j = 0; j < ARRAY_SIZE(payloads); j++)
             hear(fixture, topics[i], payloads[j]);
     hear(fixture, "beckon/v1/operator/status/t9", RUNNING);
-    assert_int_equal(control_get(fixture->control, NULL, "t9", &request, &problem), -1);
+    assert_int_equal(control_get(fixture->control, everything(), NULL, "t9", &request, &problem), -1);
     assert_int_equal(problem.code, ERROR_NOT_FOUND);
-    assert_int_equal(
-        control_create(fixture->control, &(NewRequest){.client = "dev9", .path = "/x"}, &request, &problem),
-        -1);
+    assert_int_equal(control_create(fixture->control, everything(),
+                                    &(NewRequest){.client = "dev9", .path = "/x"}, &request, &problem),
+                     -1);
     assert_string_equal(problem.reason, "UNKNOWN_CLIENT");
 }
 
@@ -457,10 +461,10 @@ static void one_client_can_not_fill_the_memory(void **state)
         (void)snprintf(id, sizeof(id), "t%d", i);
         say_status(fixture, "dev1", id, ACCEPTED);
     }
-    assert_int_equal(control_get(fixture->control, NULL, id, &request, &problem), -1);
-    assert_int_equal(
-        control_create(fixture->control, &(NewRequest){.client = "dev1", .path = "/x"}, &request, &problem),
-        -1);
+    assert_int_equal(control_get(fixture->control, everything(), NULL, id, &request, &problem), -1);
+    assert_int_equal(control_create(fixture->control, everything(),
+                                    &(NewRequest){.client = "dev1", .path = "/x"}, &request, &problem),
+                     -1);
     assert_int_equal(problem.code, ERROR_RESOURCE_EXHAUSTED);
     come_online(fixture, "dev2");
     (void)ask(fixture, "dev2", "/x");
@@ -493,9 +497,9 @@ static void a_path_that_is_too_long_is_refused_and_never_cut(void **state)
     memset(path, 'x', sizeof(path));
     path[0] = '/';
     path[FILE_PATH_MAX + 1] = '\0';
-    assert_int_equal(
-        control_create(fixture->control, &(NewRequest){.client = "dev1", .path = path}, &request, &problem),
-        -1);
+    assert_int_equal(control_create(fixture->control, everything(),
+                                    &(NewRequest){.client = "dev1", .path = path}, &request, &problem),
+                     -1);
     assert_string_equal(problem.reason, "INVALID_PATH");
     path[FILE_PATH_MAX] = '\0';
     assert_string_equal(ask(fixture, "dev1", path).path, path);
@@ -508,17 +512,17 @@ static void a_key_makes_one_request(void **state)
     Request one, two;
     Problem problem;
     come_online(fixture, "dev1");
-    assert_int_equal(control_create(fixture->control, &wanted, &one, &problem), 0);
+    assert_int_equal(control_create(fixture->control, everything(), &wanted, &one, &problem), 0);
     pass(fixture, 5);
-    assert_int_equal(control_create(fixture->control, &wanted, &two, &problem), 0);
+    assert_int_equal(control_create(fixture->control, everything(), &wanted, &two, &problem), 0);
     assert_string_equal(one.id, two.id);
     assert_int_equal(commands(fixture, "upload", one.id), 1);
     wanted.path = "/srv/y";
-    assert_int_equal(control_create(fixture->control, &wanted, &two, &problem), -1);
+    assert_int_equal(control_create(fixture->control, everything(), &wanted, &two, &problem), -1);
     assert_string_equal(problem.reason, "IDEMPOTENCY_KEY_REUSED");
 }
 
-/* --- presence --- */
+/* --- two users --- */
 
 static int copy_client(void *userdata, const Client *client)
 {
@@ -526,28 +530,184 @@ static int copy_client(void *userdata, const Client *client)
     return 0;
 }
 
+/* On "shop_*" and "mill_*"; one row each, and an id that both have. */
+static void open_shop_and_mill(Fixture *fixture, Request *shop, Request *mill)
+{
+    come_online(fixture, "shop_1");
+    come_online(fixture, "mill_1");
+    *shop = ask(fixture, "shop_1", "/srv/x");
+    *mill = ask(fixture, "mill_1", "/srv/x");
+    say_status(fixture, "shop_1", "both", "{\"state\":\"accepted\",\"path\":\"/srv/s\"}");
+    say_status(fixture, "mill_1", "both", "{\"state\":\"accepted\",\"path\":\"/srv/m\"}");
+}
+
+static void expect_same_refusal(const Problem *seen, const char *name, const Problem *expected,
+                                const char *expected_name)
+{
+    char text[sizeof(seen->message)] = "";
+    const char *at = strstr(expected->message, expected_name);
+    assert_non_null(at);
+    (void)snprintf(text, sizeof(text), "%.*s%s%s", (int)(at - expected->message), expected->message, name,
+                   at + strlen(expected_name));
+    assert_int_equal(seen->code, expected->code);
+    assert_string_equal(seen->reason, expected->reason);
+    assert_string_equal(seen->message, text);
+}
+
+static void what_is_not_granted_looks_as_if_it_did_not_exist(void **state)
+{
+    Fixture *fixture = *state;
+    Grant grant = only("alice", "shop_*");
+    Request shop, mill, row;
+    Problem hidden, absent;
+    Client client;
+    open_shop_and_mill(fixture, &shop, &mill);
+    size_t published = fixture->count;
+
+    assert_int_equal(control_get(fixture->control, &grant, NULL, mill.id, &row, &hidden), -1);
+    assert_int_equal(control_get(fixture->control, &grant, NULL, "nothing", &row, &absent), -1);
+    expect_same_refusal(&hidden, mill.id, &absent, "nothing");
+    assert_int_equal(control_get(fixture->control, &grant, "mill_1", mill.id, &row, &hidden), -1);
+    expect_same_refusal(&hidden, mill.id, &absent, "nothing");
+    assert_int_equal(control_cancel(fixture->control, &grant, NULL, mill.id, &row, &hidden), -1);
+    expect_same_refusal(&hidden, mill.id, &absent, "nothing");
+    assert_int_equal(control_cancel(fixture->control, &grant, "mill_1", "both", &row, &hidden), -1);
+    expect_same_refusal(&hidden, "both", &absent, "nothing");
+
+    NewRequest wanted = {.client = "mill_1", .path = "/srv/x"};
+    assert_int_equal(control_create(fixture->control, &grant, &wanted, &row, &hidden), -1);
+    wanted.client = "mill_9";
+    assert_int_equal(control_create(fixture->control, &grant, &wanted, &row, &absent), -1);
+    expect_same_refusal(&hidden, "mill_1", &absent, "mill_9");
+    assert_false(control_client(fixture->control, &grant, "mill_1", copy_client, &client));
+    assert_true(control_client(fixture->control, &grant, "shop_1", copy_client, &client));
+    assert_int_equal(fixture->count, published);
+    expect_state(fixture, "mill_1", mill.id, UPLOAD_QUEUED);
+}
+
+/* Another's upload with the same id is not even a reason to ask which one is meant. */
+static void an_id_of_two_clients_is_one_to_who_sees_one(void **state)
+{
+    Fixture *fixture = *state;
+    Grant grant = only("alice", "shop_*");
+    Request shop, mill, row;
+    Problem problem;
+    open_shop_and_mill(fixture, &shop, &mill);
+    assert_int_equal(control_get(fixture->control, everything(), NULL, "both", &row, &problem), -1);
+    assert_string_equal(problem.reason, "AMBIGUOUS_ID");
+    assert_int_equal(control_get(fixture->control, &grant, NULL, "both", &row, &problem), 0);
+    assert_string_equal(row.client, "shop_1");
+    grant = only("bob", "mill_?");
+    assert_int_equal(control_get(fixture->control, &grant, NULL, "both", &row, &problem), 0);
+    assert_string_equal(row.client, "mill_1");
+}
+
+static void pages_hold_only_what_is_granted(void **state)
+{
+    Fixture *fixture = *state;
+    Grant grant = only("alice", "shop_*");
+    Request shop, mill, rows[8];
+    Problem problem;
+    size_t count = 0;
+    open_shop_and_mill(fixture, &shop, &mill);
+    PageWanted wanted = {0};
+    assert_int_equal(control_list(fixture->control, &grant, &wanted, rows, 8, &count, &problem), 0);
+    assert_int_equal(count, 2);
+    assert_string_equal(rows[0].id, "both");
+    assert_string_equal(rows[1].id, shop.id);
+    wanted = (PageWanted){.after_client = "shop_1", .after_id = "both"};
+    assert_int_equal(control_list(fixture->control, &grant, &wanted, rows, 8, &count, &problem), 0);
+    assert_int_equal(count, 1);
+    wanted = (PageWanted){.client = "mill_1"};
+    assert_int_equal(control_list(fixture->control, &grant, &wanted, rows, 8, &count, &problem), 0);
+    assert_int_equal(count, 0);
+    wanted = (PageWanted){.after_client = "mill_1", .after_id = mill.id};
+    assert_int_equal(control_list(fixture->control, &grant, &wanted, rows, 8, &count, &problem), -1);
+    assert_string_equal(problem.reason, "INVALID_QUERY");
+    wanted.after_id = "nothing";
+    Problem absent;
+    assert_int_equal(control_list(fixture->control, &grant, &wanted, rows, 8, &count, &absent), -1);
+    assert_string_equal(problem.message, absent.message);
+}
+
+static void a_key_is_its_users_own(void **state)
+{
+    Fixture *fixture = *state;
+    Grant alice = only("alice", "*"), bob = only("bob", "*");
+    NewRequest wanted = {.client = "dev1", .path = "/srv/x", .idempotency_key = "k"};
+    Request one, two;
+    Problem problem;
+    come_online(fixture, "dev1");
+    assert_int_equal(control_create(fixture->control, &alice, &wanted, &one, &problem), 0);
+    wanted.path = "/srv/y";
+    assert_int_equal(control_create(fixture->control, &bob, &wanted, &two, &problem), 0);
+    assert_string_not_equal(one.id, two.id);
+    assert_int_equal(control_create(fixture->control, &bob, &wanted, &one, &problem), 0);
+    assert_string_equal(one.id, two.id);
+    wanted.idempotency_key = "alice/k"; /* nobody's name ends in a user's */
+    assert_int_equal(control_create(fixture->control, everything(), &wanted, &two, &problem), 0);
+    assert_string_not_equal(one.id, two.id);
+    char *longest = calloc(1, 257);
+    wanted.idempotency_key = memset(longest, 'k', 255);
+    assert_int_equal(control_create(fixture->control, &alice, &wanted, &one, &problem), 0);
+    longest[255] = 'k';
+    assert_int_equal(control_create(fixture->control, &alice, &wanted, &one, &problem), -1);
+    assert_string_equal(problem.reason, "INVALID_IDEMPOTENCY_KEY");
+    free(longest);
+}
+
+static int disapprove(void *userdata, const Request *request, Problem *problem)
+{
+    (*(int *)userdata)++;
+    assert_true(upload_id_is_valid(request->id));
+    return problem_set(problem, ERROR_UNAVAILABLE, "NOT_NOW", "Not now.");
+}
+
+static void what_is_not_approved_does_not_happen(void **state)
+{
+    Fixture *fixture = *state;
+    int asked = 0;
+    NewRequest wanted = {
+        .client = "dev1", .path = "/srv/x", .approve = disapprove, .approve_userdata = &asked};
+    Request request;
+    Problem problem;
+    assert_int_equal(control_create(fixture->control, everything(), &wanted, &request, &problem), -1);
+    assert_int_equal(asked, 0); /* the client is not known: nothing to approve */
+    come_online(fixture, "dev1");
+    assert_int_equal(control_create(fixture->control, everything(), &wanted, &request, &problem), -1);
+    assert_string_equal(problem.reason, "NOT_NOW");
+    assert_int_equal(asked, 1);
+    assert_int_equal(fixture->count, 0);
+    size_t count = 99;
+    assert_int_equal(
+        control_list(fixture->control, everything(), &(PageWanted){0}, &request, 1, &count, &problem), 0);
+    assert_int_equal(count, 0);
+}
+
+/* --- presence --- */
+
 static void presence_makes_the_registry(void **state)
 {
     Fixture *fixture = *state;
     Client client = {0};
-    assert_false(control_client(fixture->control, "dev1", copy_client, &client));
+    assert_false(control_client(fixture->control, everything(), "dev1", copy_client, &client));
     hear(fixture, "beckon/v1/dev1/presence",
          "{\"online\":true,\"since\":\"2026-11-21T11:06:04Z\",\"version\":\"0.1.0\",\"labels\":{\"site\":"
          "\"a\"}}");
-    assert_true(control_client(fixture->control, "dev1", copy_client, &client));
+    assert_true(control_client(fixture->control, everything(), "dev1", copy_client, &client));
     assert_true(client.online && client.heartbeat_ms == fake_unix_ms());
     assert_string_equal(client.labels, "{\"site\":\"a\"}");
     int64_t since_ms = client.connected_ms;
     now_ms += 30000;
     come_online(fixture, "dev1");
-    assert_true(control_client(fixture->control, "dev1", copy_client, &client));
+    assert_true(control_client(fixture->control, everything(), "dev1", copy_client, &client));
     assert_true(client.heartbeat_ms == fake_unix_ms() && client.connected_ms == since_ms);
     hear(fixture, "beckon/v1/dev1/presence", "{\"online\":false}");
-    assert_true(control_client(fixture->control, "dev1", copy_client, &client));
+    assert_true(control_client(fixture->control, everything(), "dev1", copy_client, &client));
     assert_false(client.online);
     fixture_stop(fixture);
     fixture_start(fixture);
-    assert_true(control_client(fixture->control, "dev1", copy_client, &client));
+    assert_true(control_client(fixture->control, everything(), "dev1", copy_client, &client));
     assert_false(client.online);
     assert_true(client.connected_ms == since_ms);
 }
@@ -561,19 +721,19 @@ static void a_retained_presence_is_no_heartbeat(void **state)
     int64_t heard_ms = fake_unix_ms();
     now_ms += 90000;
     control_on_message(fixture->control, "beckon/v1/dev1/presence", online, strlen(online), true);
-    assert_true(control_client(fixture->control, "dev1", copy_client, &client));
+    assert_true(control_client(fixture->control, everything(), "dev1", copy_client, &client));
     assert_true(client.online && client.heartbeat_ms == heard_ms);
     control_on_message(fixture->control, "beckon/v1/dev1/presence", "", 0, false); /* deleted by hand */
-    assert_true(control_client(fixture->control, "dev1", copy_client, &client));
+    assert_true(control_client(fixture->control, everything(), "dev1", copy_client, &client));
     assert_false(client.online);
     control_on_message(fixture->control, "beckon/v1/dev7/presence", "", 0, false);
-    assert_false(control_client(fixture->control, "dev7", copy_client, &client));
+    assert_false(control_client(fixture->control, everything(), "dev7", copy_client, &client));
 }
 
 static bool is_online(Fixture *fixture, const char *id)
 {
     Client client = {0};
-    return control_client(fixture->control, id, copy_client, &client) && client.online;
+    return control_client(fixture->control, everything(), id, copy_client, &client) && client.online;
 }
 
 static void hear_retained(Fixture *fixture, const char *topic, const char *payload)
@@ -618,7 +778,7 @@ static void a_retained_presence_is_believed_for_a_while(void **state)
     Client client = {0};
     hear_retained(fixture, "beckon/v1/dev1/presence", online);
     hear_retained(fixture, "beckon/v1/dev2/presence", online);
-    assert_true(control_client(fixture->control, "dev1", copy_client, &client));
+    assert_true(control_client(fixture->control, everything(), "dev1", copy_client, &client));
     assert_true(client.online && client.heartbeat_ms == 0); /* whenever that was */
     pass(fixture, 60);
     hear(fixture, "beckon/v1/dev2/presence", online);
@@ -675,6 +835,11 @@ int main(void)
         TEST(one_client_can_not_fill_the_memory_with_failures),
         TEST(a_path_that_is_too_long_is_refused_and_never_cut),
         TEST(a_key_makes_one_request),
+        TEST(what_is_not_granted_looks_as_if_it_did_not_exist),
+        TEST(an_id_of_two_clients_is_one_to_who_sees_one),
+        TEST(pages_hold_only_what_is_granted),
+        TEST(a_key_is_its_users_own),
+        TEST(what_is_not_approved_does_not_happen),
         TEST(presence_makes_the_registry),
         TEST(a_retained_presence_is_no_heartbeat),
         TEST(three_heartbeats_without_a_word_are_the_end),

@@ -21,6 +21,7 @@ typedef struct Answer {
 typedef struct Api {
     Fixture *fixture;
     Rest rest;
+    KeyRing *operators;
     HttpServer *server;
     uint16_t port;
     char certificate[300];
@@ -63,7 +64,11 @@ static int api_setup(void **state)
     (void)snprintf(key, sizeof(key), "%s/server.key", api->fixture->folder);
     (void)snprintf(api->certificate, sizeof(api->certificate), "%s/server.crt", api->fixture->folder);
     make_certificate(key, api->certificate);
-    assert_int_equal(secret_load(fixture_file(api->fixture, "token", TOKEN "\n"), &api->rest.secret), 0);
+    assert_int_equal(secret_load(fixture_file(api->fixture, "token", TOKEN "\n"), &api->rest.access.secret),
+                     0);
+    api->rest.access.has_secret = true;
+    assert_int_equal(key_ring_of(api->fixture->other_key, &api->operators), 0);
+    api->rest.access.keys = api->operators;
     api->rest.control = api->fixture->control;
     api->rest.ticket_key = api->fixture->other_key;
     api->rest.receiver_url = "https://receiver.example:8443";
@@ -83,6 +88,8 @@ static int api_teardown(void **state)
     Api *api = *state;
     void *fixture = api->fixture;
     (void)http_server_free(api->server);
+    (void)key_ring_free(api->operators);
+    (void)audit_close(api->rest.audit);
     cJSON_Delete(api->answer.json);
     free(api);
     return teardown(&fixture);
@@ -116,7 +123,7 @@ typedef struct Ask {
 /* The status; the rest is in api->answer. */
 static long call_api(Api *api, const Ask *ask)
 {
-    char url[512], bearer[256];
+    char url[512], bearer[8192 + 64];
     struct curl_slist *headers = NULL;
     CURL *curl = curl_easy_init();
     Answer *answer = &api->answer;
@@ -398,8 +405,9 @@ static void downloads_come_in_pages(void **state)
     assert_true(has_null(api, "nextCursor"));
     assert_int_equal(get(api, "/downloads?client=dev2&status=accepted"), 200);
     assert_int_equal(cJSON_GetNumberValue(cJSON_GetObjectItem(api->answer.json, "count")), 1);
-    static const char *const bad[] = {"limit=0",   "limit=501",   "limit=x", "cursor=0",
-                                      "cursor=-1", "status=done", "status=x"};
+    static const char *const bad[] = {
+        "limit=0",      "limit=501",           "limit=x",      "cursor=0",    "cursor=1",
+        "cursor=dev1/", "cursor=dev1/nothing", "cursor=a/b/c", "status=done", "status=x"};
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         (void)snprintf(path, sizeof(path), "/downloads?%s", bad[i]);
         (void)get(api, path);

@@ -110,10 +110,10 @@ static void the_pair_of_client_and_id_is_the_key(void **state)
     assert_int_equal(store_add_request(fixture->store, &one, "accepted"), 0);
     assert_int_equal(store_add_request(fixture->store, &two, "accepted"), 0);
     assert_int_equal(store_add_request(fixture->store, &again, "asked"), -EEXIST);
-    assert_int_equal(store_find_request(fixture->store, "u1", &found), STORE_E_AMBIGUOUS);
+    assert_int_equal(store_find_request(fixture->store, NULL, "u1", &found), STORE_E_AMBIGUOUS);
     assert_int_equal(store_get_request(fixture->store, "dev2", "u1", &found), 0);
     assert_int_equal(store_get_request(fixture->store, "dev3", "u1", &found), STORE_E_ABSENT);
-    assert_int_equal(store_find_request(fixture->store, "u2", &found), STORE_E_ABSENT);
+    assert_int_equal(store_find_request(fixture->store, NULL, "u2", &found), STORE_E_ABSENT);
 }
 
 static void a_device_can_not_hide_a_request_of_ours(void **state)
@@ -123,7 +123,7 @@ static void a_device_can_not_hide_a_request_of_ours(void **state)
             found;
     assert_int_equal(store_add_request(fixture->store, &theirs, "running"), 0);
     assert_int_equal(store_add_request(fixture->store, &ours, "asked"), 0);
-    assert_int_equal(store_find_request(fixture->store, "u1", &found), 0);
+    assert_int_equal(store_find_request(fixture->store, NULL, "u1", &found), 0);
     assert_string_equal(found.client, "dev1");
 }
 

@@ -1,0 +1,28 @@
+#include "coordinator/access.h"
+
+#include <string.h>
+#include <strings.h>
+
+/* The scheme's name is case-insensitive (RFC 9110 section 11.1). */
+static const char *bearer_of(const char *authorization)
+{
+    if (!authorization || strncasecmp(authorization, "Bearer ", 7) != 0)
+        return NULL;
+    const char *token = authorization + 7;
+    return token + strspn(token, " ");
+}
+
+int access_check(const Access *access, const char *authorization, int64_t now_unix_s, Grant *ret_grant)
+{
+    const char *token = bearer_of(authorization);
+    if (!token || !*token)
+        return ACCESS_E_MISSING;
+    if (access->has_secret && secret_matches(&access->secret, token)) {
+        grant_everything(ret_grant);
+        return 0;
+    }
+    int r = grant_verify(access->keys, token, now_unix_s, ret_grant);
+    if (r <= 0)
+        return r;
+    return r == TOKEN_E_EXPIRED ? ACCESS_E_EXPIRED : ACCESS_E_WRONG;
+}
