@@ -82,6 +82,7 @@ UploadJob attempt_job(const AgentConfig *config, Job *job, const char *url, bool
         .ca_file = config->receiver_ca,
         .cert_file = config->receiver_cert,
         .key_file = config->receiver_key,
+        .pin = config->receiver_pin,
         .proxy = config->receiver_proxy,
         .size_bytes = job->size_bytes,
         .attempt = job->attempt,

@@ -14,6 +14,7 @@
 #include <openssl/x509.h>
 #include <string.h>
 
+#define PIN_PREFIX "sha256//"
 #define MEMBER(member) .offset = offsetof(AgentConfig, member)
 
 const ConfigKey agent_config_keys[] = {
@@ -42,6 +43,7 @@ const ConfigKey agent_config_keys[] = {
     {"receiver", "ca", CONFIG_FILE, MEMBER(receiver_ca)},
     {"receiver", "cert", CONFIG_FILE, MEMBER(receiver_cert)},
     {"receiver", "key", CONFIG_FILE, MEMBER(receiver_key)},
+    {"receiver", "pin", CONFIG_STRING, MEMBER(receiver_pin)},
     {"receiver", "proxy", CONFIG_STRING, MEMBER(receiver_proxy)},
     {"receiver", "rate", CONFIG_SIZE, MEMBER(rate_bytes_per_s), .fallback = "0"},
     {"receiver", "min_rate", CONFIG_SIZE, MEMBER(min_rate_bytes_per_s), .fallback = "100"},
@@ -196,6 +198,30 @@ static int check_receiver_credentials(AgentConfig *config)
     return mistakes + default_to(&config->receiver_key, config->mqtt.key);
 }
 
+/* As libcurl takes it: anything else would be the name of a file to it. */
+static int check_pin(const AgentConfig *config)
+{
+    const char *at = config->receiver_pin;
+
+    while (at) {
+        size_t length = strcspn(at, ";");
+        void *digest CLEANUP(free_ptr) = NULL;
+        size_t size = 0;
+        if (strncmp(at, PIN_PREFIX, strlen(PIN_PREFIX)) != 0 ||
+            text_unbase64(at + strlen(PIN_PREFIX), length - strlen(PIN_PREFIX), &digest, &size) < 0 ||
+            size != SHA256_SIZE) {
+            config_mistake(
+                "receiver", "pin",
+                "[receiver] pin: '%s' is not of the form sha256//BASE64, several separated by ';'; "
+                "beckon-pki pin NAME prints it",
+                config->receiver_pin);
+            return 1;
+        }
+        at = at[length] ? at + length + 1 : NULL;
+    }
+    return 0;
+}
+
 /* Beside the agent in a build folder, in the libexec folder when installed. */
 static int find_worker(AgentConfig *config)
 {
@@ -227,6 +253,7 @@ int agent_config_check(void *agent_config)
     if (mistakes == 0)
         mistakes += check_client_id(config);
     mistakes += check_receiver_credentials(config);
+    mistakes += check_pin(config);
     mistakes += check_receivers(config);
     mistakes += policy_check_config(&config->files);
     mistakes += check_coordinator_keys(config);

@@ -19,7 +19,7 @@ typedef struct AgentConfig {
 
     char *receiver_url;
     char *receiver_ca, *receiver_cert, *receiver_key; /* after the check: never NULL */
-    char *receiver_proxy;
+    char *receiver_pin, *receiver_proxy;
     uint64_t rate_bytes_per_s, min_rate_bytes_per_s, stall_ms, commit_timeout_ms;
     uint64_t retry_min_ms, retry_max_ms;
     ConfigList receivers; /* "name=url" */

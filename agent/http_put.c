@@ -2,6 +2,7 @@
 
 #include "common/clock.h"
 #include "common/text.h"
+#include "common/tls.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -221,6 +222,7 @@ static void set_connection(CURL *curl, const HttpPut *put)
     curl_easy_setopt(curl, CURLOPT_NOPROXY, "");
     curl_easy_setopt(curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* a proxy's word is not the receiver's */
     curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    curl_easy_setopt(curl, CURLOPT_SSL_CIPHER_LIST, TLS12_CIPHERS);
     curl_easy_setopt(curl, CURLOPT_CAINFO, put->ca_file);
     curl_easy_setopt(curl, CURLOPT_CAPATH, NULL); /* or the system's CAs would be trusted too */
     curl_easy_setopt(curl, CURLOPT_SSLCERT, put->cert_file);
@@ -228,6 +230,15 @@ static void set_connection(CURL *curl, const HttpPut *put)
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECT_TIMEOUT_S);
     curl_easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+}
+
+/* A libcurl whose TLS library can't pin keys must not go without. */
+static bool set_pin(CURL *curl, const HttpPut *put, HttpAnswer *answer)
+{
+    if (!put->pin || curl_easy_setopt(curl, CURLOPT_PINNEDPUBLICKEY, put->pin) == CURLE_OK)
+        return true;
+    (void)snprintf(answer->error, sizeof(answer->error), "this libcurl can't pin the receiver's key");
+    return false;
 }
 
 static void set_upload(CURL *curl, Transfer *transfer)
@@ -316,7 +327,8 @@ int http_put(const HttpPut *put, HttpAnswer *ret_answer)
             set_upload(curl, &transfer);
         else
             set_bare(curl, put);
-        perform(curl, ret_answer);
+        if (set_pin(curl, put, ret_answer))
+            perform(curl, ret_answer);
     }
     curl_easy_cleanup(curl);
     free_headers(headers);

@@ -15,9 +15,10 @@ typedef struct HttpPut {
                            headers, are ignored */
     const char *url;
     const char *ca_file, *cert_file, *key_file; /* PEM; ca_file alone is trusted */
-    const char *proxy;                          /* NULL: none, whatever the environment says */
-    const char *bearer;                         /* a token for the server; NULL: none */
-    const char *const *headers;                 /* "Name: value", NULL at the end */
+    const char *pin;            /* "sha256//BASE64" of the server's public key, more after a ';'; NULL: any */
+    const char *proxy;          /* NULL: none, whatever the environment says */
+    const char *bearer;         /* a token for the server; NULL: none */
+    const char *const *headers; /* "Name: value", NULL at the end */
     const char *trailer_name;
     uint64_t rate_bytes_per_s; /* 0: unlimited */
     uint64_t min_rate_bytes_per_s, stall_ms;

@@ -14,7 +14,8 @@ static const struct {
     {"url", offsetof(UploadJob, url), false},        {"id", offsetof(UploadJob, id), false},
     {"path", offsetof(UploadJob, path), false},      {"ca", offsetof(UploadJob, ca_file), false},
     {"cert", offsetof(UploadJob, cert_file), false}, {"key", offsetof(UploadJob, key_file), false},
-    {"proxy", offsetof(UploadJob, proxy), true},     {"ticket", offsetof(UploadJob, ticket), true},
+    {"pin", offsetof(UploadJob, pin), true},         {"proxy", offsetof(UploadJob, proxy), true},
+    {"ticket", offsetof(UploadJob, ticket), true},
 };
 static const struct {
     const char *name;

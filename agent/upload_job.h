@@ -21,6 +21,7 @@ typedef struct UploadJob {
     char *id;
     char *path; /* as the operator knows it */
     char *ca_file, *cert_file, *key_file;
+    char *pin;    /* of the receiver's key; NULL: none */
     char *proxy;  /* NULL: none */
     char *ticket; /* shown to the receiver; NULL: none */
     uint64_t size_bytes;

@@ -8,6 +8,7 @@
 #include "common/mqtt_link_config.h"
 #include "common/mqtt_outgoing.h"
 #include "common/news.h"
+#include "common/tls.h"
 
 #include <errno.h>
 #include <mosquitto.h>
@@ -190,8 +191,7 @@ static void on_disconnect(struct mosquitto *mosq, void *userdata, int rc)
     MqttLink *link = userdata;
     (void)mosq;
 
-    /* Some brokers that speak only 3.1.1 just close when they see MQTT 5; trying both in turn costs nothing.
-     */
+    /* Some brokers that speak only 3.1.1 just close when they see MQTT 5: try both in turn. */
     if (link->state == SESSION_CONNECTING && rc == MOSQ_ERR_CONN_LOST)
         link->use_v3 = !link->use_v3;
     if (rc != MOSQ_ERR_SUCCESS)
@@ -341,6 +341,8 @@ static bool make_handle(MqttLink *link)
     if (r == MOSQ_ERR_SUCCESS)
         r = mosquitto_int_option(link->mosq, MOSQ_OPT_TCP_NODELAY, 1);
     if (r == MOSQ_ERR_SUCCESS)
+        r = mosquitto_tls_opts_set(link->mosq, 1 /* verify */, "tlsv1.2", TLS12_CIPHERS);
+    if (r == MOSQ_ERR_SUCCESS)
         r = mosquitto_tls_set(link->mosq, config->ca_file, NULL, config->cert_file, config->key_file, NULL);
     if (r == MOSQ_ERR_SUCCESS && config->will_topic)
         r = mosquitto_will_set(link->mosq, config->will_topic, (int)strlen(config->will_payload),
@@ -352,8 +354,7 @@ static bool make_handle(MqttLink *link)
 
 static void drain_wake(MqttLink *link)
 {
-    uint64_t count;
-    (void)!read(link->wake_fd, &count, sizeof(count)); /* only clears it */
+    (void)!read(link->wake_fd, &(uint64_t){0}, sizeof(uint64_t)); /* only clears it */
 }
 
 /* One round: wait for the socket or a wake-up, at most wait_ms, and let libmosquitto work. */
@@ -393,8 +394,7 @@ static void leave(MqttLink *link)
             break;
 }
 
-/* libmosquitto notices a connection on which nothing comes; this, one on which PINGRESP comes but no PUBACK.
- */
+/* libmosquitto notices a connection on which nothing comes; this, one without PUBACKs. */
 static void check_answers(MqttLink *link, int64_t connect_deadline)
 {
     const Outgoing *oldest = link->inflight.first;

@@ -142,7 +142,9 @@ char *text_printable_json(const char *json)
         uint32_t point = 0;
         size_t length = text_character(json, left, &point);
         size_t step = length ? length : 1;
-        if (length > 0 && text_is_hostile(point)) { /* which valid JSON has in strings only */
+        if (strchr("\r\n\t", *json)) { /* between the values: in strings JSON has none */
+            *end++ = *json == '\r' ? ' ' : *json;
+        } else if (length > 0 && text_is_hostile(point)) { /* in strings only */
             end += escape_json(point, end);
         } else {
             memcpy(end, json, step);

@@ -25,8 +25,8 @@ bool text_is_hostile(uint32_t point);
  * \xNN, \u202e. Always terminated; cut at a whole escape if buf is too small. Returns buf. */
 char *text_printable(const char *text, char *buf, size_t size);
 
-/* The same for a text in JSON, which means the same afterwards: hostile characters become \uNNNN. The caller
- * frees; NULL when out of memory. */
+/* The same for a text in JSON, which means the same afterwards: hostile characters become \uNNNN, white space
+ * stays. The caller frees; NULL when out of memory. */
 char *text_printable_json(const char *json);
 
 /* Whole decimal number, nothing before or after it. false on anything else and on overflow. */

@@ -12,7 +12,6 @@
 #define BODY_MAX 16384
 #define BODY_DROP ((size_t)1024 * 1024) /* of a body that is too long, before the connection is dropped */
 #define ALLOWED_SIZE 64
-#define SHARED_USER "(shared token)" /* in the audit log; no user's name can look like this */
 #define STRANGERS_BURST 20
 #define STRANGERS_EVERY_MS 10000
 #define PROBLEM_TYPE "application/problem+json"

@@ -231,6 +231,16 @@ static void serve_collection(Api *api, HttpRequest *request, const Caller *calle
         answer_not_allowed(request, COLLECTION_METHODS);
 }
 
+static void refuse_caller(Api *api, HttpRequest *request, const Caller *caller, const Refusal *refusal)
+{
+    const char *path = http_request_path(request);
+
+    if (strcmp(http_request_method(request), "GET") == 0 &&
+        strncmp(path, UPLOADS_PATH, strlen(UPLOADS_PATH)) == 0)
+        download_refused(api, request, caller, path + strlen(UPLOADS_PATH), refusal);
+    respond_refusal(request, refusal);
+}
+
 static void api_begin(HttpRequest *request, void *userdata)
 {
     Api *api = userdata;
@@ -242,7 +252,7 @@ static void api_begin(HttpRequest *request, void *userdata)
     if (answer_health(api, request, path))
         return;
     if (caller_identify(request, &caller, &refusal) < 0 || check_stranger(request, &caller, &refusal) < 0)
-        respond_refusal(request, &refusal);
+        refuse_caller(api, request, &caller, &refusal);
     else if (strncmp(path, UPLOADS_PATH, prefix) == 0 && upload_id_is_valid(path + prefix))
         serve_upload(api, request, &caller, path + prefix);
     else if (strncmp(path, UPLOADS_PATH, prefix - 1) == 0 &&

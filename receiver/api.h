@@ -2,6 +2,7 @@
  * docs/protocol.md. */
 #pragma once
 
+#include "common/audit.h"
 #include "common/http_server.h"
 #include "protocol/token.h"
 #include "receiver/answer.h"
@@ -27,6 +28,7 @@ typedef struct Api {
     TicketRule tickets;              /* for uploads */
     bool ticket_alone;               /* one is enough where there is no certificate */
     uint64_t max_size;               /* bytes of one upload; 0: no limit */
+    Audit *audit;                    /* of downloads; NULL: none is kept */
     atomic_bool broker_connected;    /* for /readyz; set by the main thread */
 } Api;
 
@@ -72,6 +74,10 @@ void intake_done(HttpRequest *request);
 /* What more than one of them refuses with. */
 int refuse_absent(Refusal *refusal);
 int refuse_deleted(Refusal *refusal);
+
+/* For the audit log: a GET of id that was refused before it came to download_begin(). */
+void download_refused(const Api *api, HttpRequest *request, const Caller *caller, const char *id,
+                      const Refusal *refusal);
 
 /* GET; the caller may have no certificate but a ticket. */
 void download_begin(Api *api, HttpRequest *request, const Caller *caller, const char *id);

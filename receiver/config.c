@@ -29,6 +29,7 @@ const ConfigKey receiver_config_keys[] = {
     KEY("receiver", "require_ticket", CONFIG_BOOL, require_ticket, .fallback = "no"),
     KEY("receiver", "ticket_alone", CONFIG_BOOL, ticket_alone, .fallback = "no"),
     KEY("receiver", "require_sandbox", CONFIG_BOOL, require_sandbox, .fallback = "no"),
+    KEY("receiver", "audit_file", CONFIG_FOLDER, audit_file),
     KEY("receiver", "stop_timeout", CONFIG_DURATION, stop_timeout_ms, .fallback = "10s", .min = 1000,
         .max = 3600000),
 

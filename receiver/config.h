@@ -17,6 +17,7 @@ typedef struct ReceiverConfig {
     ConfigList coordinator_keys;
     bool require_ticket, ticket_alone;
     bool require_sandbox;
+    char *audit_file; /* NULL: no audit log */
     uint64_t stop_timeout_ms;
 
     uint64_t max_size; /* bytes of one file; 0: no limit */

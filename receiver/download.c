@@ -5,17 +5,27 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/text.h"
+#include "common/throttle.h"
+#include "protocol/grant.h"
 #include "receiver/range.h"
 
 #include <inttypes.h>
 #include <string.h>
 
 #define ETAG_SIZE (SHA256_HEX_SIZE + 2)
+#define STRANGERS_BURST 20
+#define STRANGERS_EVERY_MS 10000
+
+/* Who asks, and whose upload it is, as far as that is proved. */
+typedef struct Asked {
+    char user[USER_NAME_SIZE + 3]; /* of a ticket; "CN=..." of a certificate; "": not known */
+    char client[CLIENT_ID_SIZE];   /* "": not known */
+} Asked;
 
 /* Whose upload is asked for */
 
 static int client_of_ticket(const Api *api, const Caller *caller, const char *token, const char *id,
-                            char client[static CLIENT_ID_SIZE], Refusal *refusal)
+                            Asked *asked, Refusal *refusal)
 {
     Ticket *ticket CLEANUP(free_ptr) = malloc(sizeof(*ticket));
 
@@ -31,39 +41,41 @@ static int client_of_ticket(const Api *api, const Caller *caller, const char *to
     if (caller->known && !client_id_is_reserved(caller->name) && strcmp(caller->name, ticket->client) != 0)
         return refuse(refusal, 403, ERROR_PERMISSION_DENIED, "TICKET_INVALID",
                       "The ticket is not for this device.");
-    (void)snprintf(client, CLIENT_ID_SIZE, "%s", ticket->client);
+    (void)snprintf(asked->user, sizeof(asked->user), "%s", ticket->user[0] ? ticket->user : SHARED_USER);
+    (void)snprintf(asked->client, CLIENT_ID_SIZE, "%s", ticket->client);
     return 0;
 }
 
 /* The coordinator sees every client's files and says whose it means: ?client=NAME. */
-static int client_of_coordinator(const HttpRequest *request, char client[static CLIENT_ID_SIZE],
-                                 Refusal *refusal)
+static int client_of_coordinator(const HttpRequest *request, Asked *asked, Refusal *refusal)
 {
-    const char *asked = http_request_query(request, "client");
+    const char *client = http_request_query(request, "client");
 
-    if (!asked || !client_id_is_valid(asked))
+    if (!client || !client_id_is_valid(client))
         return refuse(refusal, 400, ERROR_INVALID_ARGUMENT, "CLIENT_MISSING",
                       "Say whose upload it is: ?client=NAME.");
-    (void)snprintf(client, CLIENT_ID_SIZE, "%s", asked);
+    (void)snprintf(asked->client, CLIENT_ID_SIZE, "%s", client);
     return 0;
 }
 
 static int find_client(const Api *api, const HttpRequest *request, const Caller *caller, const char *id,
-                       char client[static CLIENT_ID_SIZE], Refusal *refusal)
+                       Asked *asked, Refusal *refusal)
 {
     const char *ticket = http_request_query(request, "ticket");
 
+    if (caller->known)
+        (void)snprintf(asked->user, sizeof(asked->user), "CN=%s", caller->name);
     if (ticket)
-        return client_of_ticket(api, caller, ticket, id, client, refusal);
+        return client_of_ticket(api, caller, ticket, id, asked, refusal);
     if (!caller->known)
         return refuse(refusal, 401, ERROR_UNAUTHENTICATED, "NO_CERTIFICATE",
                       "A client certificate or a ticket is needed.");
     if (strcmp(caller->name, "coordinator") == 0)
-        return client_of_coordinator(request, client, refusal);
+        return client_of_coordinator(request, asked, refusal);
     if (client_id_is_reserved(caller->name))
         return refuse(refusal, 403, ERROR_PERMISSION_DENIED, "NOT_ALLOWED",
                       "Ask the coordinator for a ticket.");
-    (void)snprintf(client, CLIENT_ID_SIZE, "%s", caller->name);
+    (void)snprintf(asked->client, CLIENT_ID_SIZE, "%s", caller->name);
     return 0;
 }
 
@@ -115,45 +127,59 @@ static int find_range(const HttpRequest *request, const char *etag, uint64_t tot
     return range_parse(range, total, ret_range);
 }
 
-static HttpResponse *answer_unsatisfiable(uint64_t total)
+/* What will be sent of the content. */
+typedef struct Plan {
+    unsigned status; /* 200; 206 for a range; 304 if the caller has it; 416 with a refusal */
+    Range range;
+    char etag[ETAG_SIZE + 1];
+} Plan;
+
+static void make_plan(const HttpRequest *request, const Stored *stored, Plan *plan, Refusal *refusal)
 {
-    Refusal refusal = {0};
+    uint64_t total = stored->receipt.size_bytes;
+    char sha256[SHA256_HEX_SIZE];
+
+    text_hex(stored->receipt.sha256, SHA256_SIZE, sha256);
+    (void)snprintf(plan->etag, sizeof(plan->etag), "\"%s\"", sha256);
+    plan->range = (Range){.offset = 0, .size = total};
+    plan->status = 200;
+    if (names_etag(http_request_header(request, "If-None-Match"), plan->etag)) {
+        plan->status = 304;
+        return;
+    }
+    int r = find_range(request, plan->etag, total, &plan->range);
+    if (r == 0)
+        plan->status = 206;
+    if (r == RANGE_E_UNSATISFIABLE) {
+        plan->status = 416;
+        (void)refuse(refusal, 416, ERROR_INVALID_ARGUMENT, "RANGE_UNSATISFIABLE",
+                     "The range begins behind the end of the file.");
+    }
+}
+
+static HttpResponse *answer_unsatisfiable(const Refusal *refusal, uint64_t total)
+{
+    HttpResponse *response = answer_refusal(refusal);
     char range[40];
 
-    (void)refuse(&refusal, 416, ERROR_INVALID_ARGUMENT, "RANGE_UNSATISFIABLE",
-                 "The range begins behind the end of the file.");
-    HttpResponse *response = answer_refusal(&refusal);
     (void)snprintf(range, sizeof(range), "bytes */%" PRIu64, total);
     http_response_header(response, "Content-Range", range);
     return response;
 }
 
-/* Takes fd. */
-static HttpResponse *answer_content(const HttpRequest *request, const Stored *stored, int fd)
+static HttpResponse *answer_content(const Stored *stored, const Plan *plan, int *fd)
 {
-    uint64_t total = stored->receipt.size_bytes;
-    Range range = {.offset = 0, .size = total};
-    char sha256[SHA256_HEX_SIZE], etag[ETAG_SIZE + 1], field[80];
+    HttpResponse *response = http_response_new(plan->status);
+    char field[80];
 
-    text_hex(stored->receipt.sha256, SHA256_SIZE, sha256);
-    (void)snprintf(etag, sizeof(etag), "\"%s\"", sha256);
-    bool unchanged = names_etag(http_request_header(request, "If-None-Match"), etag);
-    int r = unchanged ? RANGE_E_NONE : find_range(request, etag, total, &range);
-    if (r == RANGE_E_UNSATISFIABLE) {
-        close_fd(&fd);
-        return answer_unsatisfiable(total);
-    }
-    HttpResponse *response = http_response_new(unchanged ? 304 : r == 0 ? 206 : 200);
-    add_headers(response, stored, etag);
-    if (r == 0) {
-        (void)snprintf(field, sizeof(field), "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, range.offset,
-                       range.offset + range.size - 1, total);
+    add_headers(response, stored, plan->etag);
+    if (plan->status == 206) {
+        (void)snprintf(field, sizeof(field), "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, plan->range.offset,
+                       plan->range.offset + plan->range.size - 1, stored->receipt.size_bytes);
         http_response_header(response, "Content-Range", field);
     }
-    if (unchanged)
-        close_fd(&fd);
-    else
-        http_response_file(response, fd, range.offset, range.size);
+    if (plan->status != 304)
+        http_response_file(response, TAKE_FD(*fd), plan->range.offset, plan->range.size);
     return response;
 }
 
@@ -173,21 +199,83 @@ static int open_content(const Api *api, const char *client, const char *id, Stor
     return refuse(refusal, 500, ERROR_INTERNAL, "STORE_FAILED", "The store can't be read.");
 }
 
+/* The audit log */
+
+static AuditEvent describe(const HttpRequest *request, const Asked *asked, const char *id)
+{
+    return (AuditEvent){.user = asked->user,
+                        .from = http_request_address(request),
+                        .what = "GET",
+                        .client = asked->client,
+                        .upload = id};
+}
+
+/* Before anything is given away. */
+static int write_audit(const Api *api, const HttpRequest *request, const Asked *asked, const Stored *stored,
+                       unsigned status, Refusal *refusal)
+{
+    AuditEvent event = describe(request, asked, stored->receipt.upload);
+
+    event.file = stored->receipt.path;
+    event.status = status;
+    event.reason = refusal->status ? refusal->problem.reason : NULL;
+    if (audit_write(api->audit, &event) == 0)
+        return 0;
+    *refusal = (Refusal){0};
+    return refuse(refusal, 503, ERROR_UNAVAILABLE, "AUDIT_FAILED",
+                  "The receiver can't write its audit log, so it gives nothing away; its own log says why.");
+}
+
+/* Refusals give nothing away, so they may go unwritten: those of strangers do if there are too many. */
+static void note_refusal(const Api *api, const HttpRequest *request, const Asked *asked, const char *id,
+                         const Refusal *refusal)
+{
+    static Throttle strangers = THROTTLE(STRANGERS_BURST, STRANGERS_EVERY_MS);
+    AuditEvent event = describe(request, asked, id);
+
+    event.status = refusal->status;
+    event.reason = refusal->problem.reason;
+    if (!asked->user[0] && !throttle_pass(&strangers, clock_monotonic_ms(), &event.unwritten))
+        return;
+    int r = audit_write(api->audit, &event);
+    if (refusal->status == 401 || refusal->status == 403)
+        log_warn("%s: download of %s refused: %s%s", event.from, id, refusal->problem.message,
+                 r < 0 ? " (not in the audit log)" : "");
+}
+
+void download_refused(const Api *api, HttpRequest *request, const Caller *caller, const char *id,
+                      const Refusal *refusal)
+{
+    Asked asked = {.user = ""};
+
+    if (caller->known)
+        (void)snprintf(asked.user, sizeof(asked.user), "CN=%s", caller->name);
+    note_refusal(api, request, &asked, id, refusal);
+}
+
 void download_begin(Api *api, HttpRequest *request, const Caller *caller, const char *id)
 {
     Stored *stored CLEANUP(free_ptr) = calloc(1, sizeof(*stored));
-    char client[CLIENT_ID_SIZE];
+    Asked asked = {.user = ""};
+    Plan plan = {.status = 0};
     Refusal refusal = {0};
-    int fd = -1;
+    int fd CLEANUP(close_fd) = -1;
 
-    if (!stored)
+    if (!stored) {
         http_request_abort(request);
-    else if (find_client(api, request, caller, id, client, &refusal) < 0 ||
-             open_content(api, client, id, stored, &fd, &refusal) < 0)
+        return;
+    }
+    if (find_client(api, request, caller, id, &asked, &refusal) < 0 ||
+        open_content(api, asked.client, id, stored, &fd, &refusal) < 0) {
+        note_refusal(api, request, &asked, id, &refusal);
         http_respond(request, answer_refusal(&refusal));
+        return;
+    }
+    make_plan(request, stored, &plan, &refusal);
+    if (write_audit(api, request, &asked, stored, plan.status, &refusal) < 0)
+        http_respond(request, answer_refusal(&refusal));
+    else if (plan.status == 416)
+        http_respond(request, answer_unsatisfiable(&refusal, stored->receipt.size_bytes));
     else
-        http_respond(request, answer_content(request, stored, fd));
-    if (refusal.status == 403)
-        log_warn("%s: download of %s refused: %s", http_request_address(request), id,
-                 refusal.problem.message);
+        http_respond(request, answer_content(stored, &plan, &fd));
 }

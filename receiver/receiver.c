@@ -32,6 +32,7 @@ struct Receiver {
     Outbox *outbox;
     Archive *archive;
     Uploads *uploads;
+    Audit *audit;
     Api api;
     HttpServer *server;
     MqttLink *link;
@@ -71,6 +72,21 @@ static int load_keys(Receiver *receiver)
         return failed(receiver->config->signing_key, r);
     r = key_ring_load(paths->items, paths->count, &receiver->coordinator_keys, &bad);
     return r < 0 ? failed(bad, r) : 0;
+}
+
+static void on_reload(void *audit)
+{
+    audit_reopen(audit);
+}
+
+static int open_audit(Receiver *receiver)
+{
+    const char *path = receiver->config->audit_file;
+    int r = path ? audit_open(path, "beckon-receiver", &receiver->audit) : 0;
+
+    if (receiver->audit)
+        loop_on_reload(receiver->loop, on_reload, receiver->audit);
+    return r < 0 ? failed(path, r) : 0;
 }
 
 static void cut_connection(void *connection)
@@ -138,6 +154,7 @@ static int serve(Receiver *receiver)
     receiver->api.coordinator_keys = receiver->coordinator_keys;
     receiver->api.tickets = ticket_rule(receiver->config);
     receiver->api.ticket_alone = receiver->config->ticket_alone;
+    receiver->api.audit = receiver->audit;
     receiver->api.max_size = receiver->config->max_size;
     return http_server_new(&http, &api_handlers, &receiver->api, &receiver->server);
 }
@@ -288,6 +305,8 @@ int receiver_new(const ReceiverConfig *config, Receiver **ret_receiver)
     if (r == 0)
         r = open_root(receiver);
     if (r == 0)
+        r = open_audit(receiver);
+    if (r == 0)
         r = cage_enter(receiver_config_keys, receiver_config_key_count, config); /* no threads yet */
     if (r == 0)
         r = open_archive(receiver);
@@ -347,6 +366,7 @@ Receiver *receiver_free(Receiver *receiver)
     (void)outbox_free(receiver->outbox);
     (void)key_ring_free(receiver->coordinator_keys);
     (void)signing_key_free(receiver->signing_key);
+    (void)audit_close(receiver->audit);
     (void)loop_free(receiver->loop);
     close_fd(&receiver->root_fd);
     free(receiver);

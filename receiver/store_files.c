@@ -80,6 +80,7 @@ static int open_folders(const Store *store, const char *client, const char *id, 
 
 /* Metadata */
 
+/* For people too, so that nothing in it commands their terminal. */
 static char *format_metadata(const Stored *stored)
 {
     cJSON *object CLEANUP(json_delete) = cJSON_CreateObject();
@@ -99,7 +100,8 @@ static char *format_metadata(const Stored *stored)
         !json_add_u64(object, "receivedUnix", (uint64_t)receipt->issued_unix_s) ||
         !cJSON_AddStringToObject(object, "receipt", stored->token))
         return NULL;
-    return cJSON_Print(object);
+    char *text CLEANUP(free_ptr) = cJSON_Print(object);
+    return text ? text_printable_json(text) : NULL;
 }
 
 static bool parse_metadata(const char *text, size_t size, Stored *stored)

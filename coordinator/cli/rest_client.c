@@ -3,6 +3,7 @@
 #include "common/files.h"
 #include "common/json.h"
 #include "common/text.h"
+#include "common/tls.h"
 
 #include <curl/curl.h>
 #include <string.h>
@@ -164,6 +165,7 @@ static bool prepare(RestClient *client, const char *url, Body *body)
               curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "https") == CURLE_OK &&
               curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
               curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK &&
+              curl_easy_setopt(curl, CURLOPT_SSL_CIPHER_LIST, TLS12_CIPHERS) == CURLE_OK &&
               curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK &&
               curl_easy_setopt(curl, CURLOPT_PROXY, "") == CURLE_OK &&
               curl_easy_setopt(curl, CURLOPT_USERAGENT, "beckon/" BECKON_VERSION) == CURLE_OK &&

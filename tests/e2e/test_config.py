@@ -24,7 +24,10 @@ BAD = {
         ("mqtt", "cert", "{garbage}"), ("mqtt", "key", "/does/not/exist"), ("mqtt", "key", "{garbage}"),
         ("mqtt", "key", "{other_key}"), ("mqtt", "keepalive", "x"), ("mqtt", "backoff_min", "-5s"),
         ("mqtt", "backoff_max", "1ms"), ("files", "max_size", "10Q"), ("files", "max_size", "-1"),
-        ("files", "max_size", "99999999999999999999"), ("files", "allow", "relative"), ("receiver", "url", None),
+        ("files", "max_size", "99999999999999999999"), ("files", "allow", "relative"), ("files", "allow", "/proc"),
+        ("files", "allow", "//dev/./shm"), ("files", "allow", "/srv/.."), ("files", "deny", "a/b"), ("files", "deny", "/srv/**/x"),
+        ("files", "deny", "/srv/x/"), ("files", "owner", "no_such_user_here"), ("files", "owner", "-1"),
+        ("files", "follow_symlinks", "perhaps"), ("files", "single_link", "2"), ("receiver", "url", None),
         ("receiver", "url", "http://127.0.0.1:1"), ("receiver", "url", "nonsense"), ("receiver", "rate", "fast"),
         ("receiver", "backoff_max", "1ms"), ("receiver", "cert", "{garbage}"), ("receiver", "ca", "/does/not/exist"),
         ("receivers", "second", "ftp://x"), ("log", "level", "loud"), ("log", "format", "xml"), ("nonsense", "key", "1"),
@@ -131,6 +134,15 @@ def test_every_mistake_is_named_not_just_the_first(good, folder, daemon):
     lines = assert_refused(daemon, path, ":")
     for section, key in (("mqtt", "port"), ("log", "level"), ("nonsense", "key")):
         assert any(f":{line_of(path, section, key)}:" in line for line in lines), lines
+
+
+def test_allowed_folder_that_a_link_leads_to_is_warned_of(good, folder):
+    """No mistake: links come and go on a device, and it must start all the same."""
+    (folder / "real").mkdir()
+    (folder / "link").symlink_to("real")
+    path = write_config(folder / "agent.conf", merge(good["agent"], {"files": {"allow": folder / "link"}}))
+    result = run("agent", path, "--check-config")
+    assert result.returncode == 0 and "symbolic link" in result.stderr and str(folder / "real") in result.stderr, result
 
 
 @pytest.mark.parametrize("daemon", DAEMONS)

@@ -26,6 +26,7 @@ static void printable_json_means_the_same(void **state)
 {
     static const char *const texts[][2] = {
         {"{\"a\":\"b\\n\"}", "{\"a\":\"b\\n\"}"},
+        {"{\r\n\t\"a\":\t\"\x1b\"\n}", "{ \n\t\"a\":\t\"\\u001b\"\n}"},
         {"[\"\x7f\xc2\x9b\u202e\"]", "[\"\\u007f\\u009b\\u202e\"]"},
         {"\"\U000e0041\U0001f355\"", "\"\\udb40\\udc41\U0001f355\""},
     };

@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <curl/curl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #define TOKEN "a secret of thirty-two characters"
@@ -292,9 +293,10 @@ static void a_request_goes_its_way(void **state)
     assert_string_equal(text(api, "clientId"), "dev1");
     assert_string_equal(text(api, "fileName"), "/srv/x");
     assert_true(upload_id_is_valid(id));
-    assert_string_equal(
-        api->fixture->published[0].payload,
-        "{\"path\":\"/srv/x\",\"expires\":1700000061,\"max_size\":100,\"rate\":7,\"receiver\":\"second\"}");
+    static const char asked[] =
+        "{\"path\":\"/srv/x\",\"expires\":1700000061,\"max_size\":100,\"rate\":7,\"receiver\":\"second\","
+        "\"ticket\":\"";
+    assert_memory_equal(api->fixture->published[0].payload, asked, strlen(asked));
 
     (void)snprintf(path, sizeof(path), "/download/%s", id);
     assert_int_equal(get(api, path), 200);
@@ -432,6 +434,280 @@ static void clients_are_listed(void **state)
     assert_int_equal(get(api, "/clients/dev3"), 404);
 }
 
+/* --- users --- */
+
+/* A token of the key that the coordinator trusts. The caller frees. */
+static char *token_of(Api *api, const char *user, unsigned scopes, const char *pattern)
+{
+    char *token = NULL;
+    Grant grant = only(user, pattern);
+    grant.scopes = scopes;
+    grant.issued_unix_s = time(NULL);
+    grant.expires_unix_s = grant.issued_unix_s + 60;
+    assert_int_equal(grant_sign(api->fixture->other_key, &grant, &token), 0);
+    return token;
+}
+
+static long call_as(Api *api, const char *token, const char *method, const char *path)
+{
+    return call_api(api, &(Ask){.method = method, .path = path, .token = token});
+}
+
+static void expect_challenge(Api *api, const char *challenge)
+{
+    char header[200];
+    (void)snprintf(header, sizeof(header), "\nwww-authenticate: %s\r\n", challenge);
+    if (!strcasestr(api->answer.headers, header))
+        fail_msg("expected %s, saw %s", header, api->answer.headers);
+}
+
+static void scopes_say_which_calls_may_be_made(void **state)
+{
+    static const struct {
+        const char *method, *path;
+        unsigned scope;
+    } calls[] = {
+        {"GET", "/clients", GRANT_READ},
+        {"GET", "/clients/dev1", GRANT_READ},
+        {"GET", "/downloads", GRANT_READ},
+        {"GET", "/download/t1", GRANT_READ},
+        {"POST", "/download", GRANT_PULL},
+        {"DELETE", "/download/t1", GRANT_PULL},
+        {"GET", "/download/t1/content", GRANT_PULL},
+    };
+    Api *api = *state;
+    come_online(api->fixture, "dev1");
+    say_status(api->fixture, "dev1", "t1", "{\"state\":\"running\",\"path\":\"/srv/x\"}");
+    for (unsigned scopes = GRANT_READ; scopes <= GRANT_ADMIN; scopes++) {
+        char *token CLEANUP(free_ptr) = token_of(api, "alice", scopes, "*");
+        for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+            bool allowed = scopes & GRANT_ADMIN || scopes & calls[i].scope;
+            long status = call_as(api, token, calls[i].method, calls[i].path);
+            if ((status == 403) == allowed)
+                fail_msg("%s %s with scopes %u: %ld", calls[i].method, calls[i].path, scopes, status);
+            if (allowed)
+                continue;
+            expect_problem(api, 403, "permission_denied", "INSUFFICIENT_SCOPE");
+            expect_challenge(api, calls[i].scope == GRANT_READ
+                                      ? "Bearer error=\"insufficient_scope\", scope=\"read\""
+                                      : "Bearer error=\"insufficient_scope\", scope=\"pull\"");
+        }
+    }
+}
+
+static void a_bad_token_is_refused_before_anything_else(void **state)
+{
+    Api *api = *state;
+    Grant grant = only("alice", "*");
+    char *expired CLEANUP(free_ptr) = NULL, *foreign CLEANUP(free_ptr) = NULL;
+    grant.issued_unix_s = time(NULL) - 60;
+    grant.expires_unix_s = grant.issued_unix_s + 60;
+    assert_int_equal(grant_sign(api->fixture->other_key, &grant, &expired), 0);
+    grant.expires_unix_s += 600;
+    assert_int_equal(grant_sign(api->fixture->key, &grant, &foreign), 0);
+
+    (void)call_as(api, expired, "GET", "/clients");
+    expect_problem(api, 401, "unauthenticated", "TOKEN_EXPIRED");
+    expect_challenge(api, "Bearer error=\"invalid_token\"");
+    (void)call_as(api, foreign, "GET", "/clients");
+    expect_problem(api, 401, "unauthenticated", "INVALID_TOKEN");
+    expect_challenge(api, "Bearer error=\"invalid_token\"");
+    (void)call_as(api, NULL, "GET", "/clients");
+    expect_problem(api, 401, "unauthenticated", "INVALID_TOKEN");
+    expect_challenge(api, "Bearer");
+    (void)call_as(api, foreign, "GET", "/nothing");
+    expect_problem(api, 401, "unauthenticated", "INVALID_TOKEN");
+    (void)call_as(api, NULL, "PATCH", "/clients");
+    expect_problem(api, 401, "unauthenticated", "INVALID_TOKEN");
+}
+
+static void without_a_shared_token_only_users_get_in(void **state)
+{
+    Api *api = *state;
+    api->rest.access.has_secret = false;
+    memset(&api->rest.access.secret, 0, sizeof(api->rest.access.secret));
+    char *token CLEANUP(free_ptr) = token_of(api, "alice", GRANT_READ, "*");
+    assert_int_equal(call_as(api, token, "GET", "/clients"), 200);
+    assert_int_equal(call_as(api, TOKEN, "GET", "/clients"), 401);
+    assert_int_equal(call_as(api, "", "GET", "/clients"), 401);
+}
+
+static void unknown_clients_are_told_those_that_one_sees(void **state)
+{
+    Api *api = *state;
+    char *alice CLEANUP(free_ptr) = token_of(api, "alice", GRANT_READ | GRANT_PULL, "shop_*");
+    char *blind CLEANUP(free_ptr) = token_of(api, "bob", GRANT_PULL, "*");
+    Ask ask = {.method = "POST",
+               .path = "/download",
+               .token = alice,
+               .body = "{\"clientId\":\"mill_1\",\"fileName\":\"/srv/x\"}"};
+    come_online(api->fixture, "mill_1");
+    come_online(api->fixture, "shop_1");
+    assert_int_equal(call_api(api, &ask), 404);
+    cJSON *known = cJSON_GetObjectItem(api->answer.json, "knownClients");
+    assert_int_equal(cJSON_GetArraySize(known), 1);
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetArrayItem(known, 0)), "shop_1");
+    ask.token = blind;
+    ask.body = "{\"clientId\":\"mill_2\",\"fileName\":\"/srv/x\"}";
+    assert_int_equal(call_api(api, &ask), 404);
+    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(api->answer.json, "knownClients")), 0);
+}
+
+/* --- the audit log --- */
+
+static void start_audit(Api *api, char path[static 300])
+{
+    (void)snprintf(path, 300, "%s/audit.log", api->fixture->folder);
+    assert_int_equal(audit_open(path, "tester", &api->rest.audit), 0);
+}
+
+/* The line-th line, parsed; NULL behind the last. The caller deletes. */
+static cJSON *audit_line(const char *path, size_t line)
+{
+    char *text = NULL, *rest = NULL;
+    size_t size = 0;
+    assert_int_equal(file_read(path, 1 << 20, &text, &size), 0);
+    char *at = strtok_r(text, "\n", &rest);
+    for (; at && line > 0; line--)
+        at = strtok_r(NULL, "\n", &rest);
+    cJSON *object = at ? cJSON_Parse(at) : NULL;
+    assert_true(!at || object);
+    free(text);
+    return object;
+}
+
+static void expect_line(const char *path, size_t number, const char *user, const char *what, double status,
+                        const char *result)
+{
+    cJSON *line = audit_line(path, number);
+    if (!line)
+        fail_msg("there is no line %zu: %s", number, what);
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(line, "user")), user);
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(line, "from")), "127.0.0.1");
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(line, "what")), what);
+    assert_int_equal(cJSON_GetNumberValue(cJSON_GetObjectItem(line, "status")), status);
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(line, "result")), result);
+    cJSON_Delete(line);
+}
+
+static void every_call_is_one_line(void **state)
+{
+    Api *api = *state;
+    char path[300], url[128], what[160];
+    char *alice CLEANUP(free_ptr) = token_of(api, "alice", GRANT_READ | GRANT_PULL, "shop_*");
+    Ask ask = {.method = "POST",
+               .path = "/download",
+               .token = alice,
+               .header = "Idempotency-Key: k",
+               .body = "{\"clientId\":\"shop_1\",\"fileName\":\"/srv/a\\nb\"}"};
+    come_online(api->fixture, "shop_1");
+    start_audit(api, path);
+    assert_int_equal(call_api(api, &(Ask){.method = "GET", .path = "/health"}), 200); /* not a line */
+    assert_int_equal(call_as(api, alice, "GET", "/clients"), 200);
+    assert_int_equal(call_as(api, alice, "GET", "/clients/mill_1"), 404);
+    assert_int_equal(call_api(api, &ask), 202);
+    (void)snprintf(url, sizeof(url), "/download/%s", text(api, "requestId"));
+    assert_int_equal(call_api(api, &ask), 202);
+    assert_int_equal(call_as(api, alice, "GET", url), 200);
+    assert_int_equal(call_as(api, alice, "DELETE", url), 202);
+    assert_int_equal(get(api, "/downloads?client=shop_1"), 200);
+    assert_int_equal(call_as(api, alice, "PUT", "/nothing"), 404);
+
+    expect_line(path, 0, "alice", "GET /clients", 200, "ok");
+    expect_line(path, 1, "alice", "GET /clients/mill_1", 404, "UNKNOWN_CLIENT");
+    expect_line(path, 2, "alice", "POST /download", 202, "ok");
+    expect_line(path, 3, "alice", "POST /download", 202, "ok");
+    (void)snprintf(what, sizeof(what), "GET %s", url);
+    expect_line(path, 4, "alice", what, 200, "ok");
+    (void)snprintf(what, sizeof(what), "DELETE %s", url);
+    expect_line(path, 5, "alice", what, 202, "ok");
+    expect_line(path, 6, "(shared token)", "GET /downloads", 200, "ok");
+    expect_line(path, 7, "alice", "PUT /nothing", 404, "NO_SUCH_PATH");
+    assert_null(audit_line(path, 8));
+    for (size_t i = 2; i <= 5; i++) {
+        cJSON *line = audit_line(path, i);
+        assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(line, "client")), "shop_1");
+        assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(line, "file")), "/srv/a\nb");
+        assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(line, "id")), url + 10);
+        cJSON_Delete(line);
+    }
+}
+
+static void content_is_given_away_under_the_users_name(void **state)
+{
+    Api *api = *state;
+    char path[300], location[2048];
+    char *alice CLEANUP(free_ptr) = token_of(api, "alice", GRANT_PULL, "dev*");
+    Ticket ticket;
+    start_audit(api, path);
+    say_receipt(api->fixture, api->fixture->key, "dev1", "dev1", "t1", "/srv/x");
+    assert_int_equal(call_as(api, alice, "GET", "/download/t1/content"), 302);
+    expect_line(path, 0, "alice", "GET /download/t1/content", 302, "ok");
+    assert_null(audit_line(path, 1));
+    const char *header = strcasestr(api->answer.headers, "location: ");
+    assert_int_equal(sscanf(header + 10, "%2047s", location), 1);
+    assert_int_equal(ticket_verify(api->operators, strstr(location, "ticket=") + 7, time(NULL), &ticket), 0);
+    assert_string_equal(ticket.user, "alice");
+}
+
+/* A limit on the size of files would hit the database too, so the log loses its descriptor's right instead.
+ */
+static void without_an_audit_log_nothing_is_done(void **state)
+{
+    static const char *const paths[] = {"/clients",     "/clients/dev1",        "/downloads",
+                                        "/download/t1", "/download/t1/content", "/nothing"};
+    Api *api = *state;
+    char path[300];
+    come_online(api->fixture, "dev1");
+    say_receipt(api->fixture, api->fixture->key, "dev1", "dev1", "t1", "/srv/x");
+    start_audit(api, path);
+    size_t published = api->fixture->count;
+    int full = open("/dev/full", O_WRONLY | O_CLOEXEC), log_fd = -1;
+    struct stat log_info, info;
+    assert_int_equal(stat(path, &log_info), 0);
+    for (int fd = 3; fd < 256 && log_fd < 0; fd++)
+        if (fstat(fd, &info) == 0 && info.st_dev == log_info.st_dev && info.st_ino == log_info.st_ino)
+            log_fd = fd;
+    assert_true(log_fd >= 0);
+    int kept = dup(log_fd);
+    assert_true(dup2(full, log_fd) == log_fd);
+    for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+        (void)get(api, paths[i]);
+        expect_problem(api, 503, "unavailable", "AUDIT_FAILED");
+        assert_non_null(strcasestr(api->answer.headers, "retry-after: "));
+        assert_null(strcasestr(api->answer.headers, "location: "));
+    }
+    (void)post(api, "{\"clientId\":\"dev1\",\"fileName\":\"/srv/x\"}");
+    expect_problem(api, 503, "unavailable", "AUDIT_FAILED");
+    assert_int_equal(api->fixture->count, published);
+    assert_int_equal(call_api(api, &(Ask){.method = "GET", .path = "/health"}), 200);
+    assert_int_equal(call_as(api, NULL, "GET", "/clients"), 401);
+    assert_true(dup2(kept, log_fd) == log_fd);
+    assert_int_equal(get(api, "/downloads"), 200);
+    assert_int_equal(cJSON_GetNumberValue(cJSON_GetObjectItem(api->answer.json, "count")), 1);
+    expect_line(path, 0, "(shared token)", "GET /downloads", 200, "ok");
+    (void)close(kept);
+    (void)close(full);
+}
+
+static void a_flood_of_strangers_is_a_few_lines(void **state)
+{
+    Api *api = *state;
+    char path[300];
+    size_t lines = 0;
+    start_audit(api, path);
+    for (int i = 0; i < 200; i++)
+        assert_int_equal(call_as(api, "wrong", "GET", "/clients"), 401);
+    for (cJSON *line; (line = audit_line(path, lines)); lines++) {
+        assert_null(cJSON_GetObjectItem(line, "user"));
+        assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(line, "result")), "INVALID_TOKEN");
+        cJSON_Delete(line);
+    }
+    assert_true(lines <= 25);
+    assert_int_equal(get(api, "/clients"), 200); /* who is known has a line all the same */
+    expect_line(path, lines, "(shared token)", "GET /clients", 200, "ok");
+}
+
 int main(void)
 {
 #define API_TEST(name) cmocka_unit_test_setup_teardown(name, api_setup, api_teardown)
@@ -447,6 +723,14 @@ int main(void)
         API_TEST(an_idempotency_key_is_honoured),
         API_TEST(downloads_come_in_pages),
         API_TEST(clients_are_listed),
+        API_TEST(scopes_say_which_calls_may_be_made),
+        API_TEST(a_bad_token_is_refused_before_anything_else),
+        API_TEST(without_a_shared_token_only_users_get_in),
+        API_TEST(unknown_clients_are_told_those_that_one_sees),
+        API_TEST(every_call_is_one_line),
+        API_TEST(content_is_given_away_under_the_users_name),
+        API_TEST(without_an_audit_log_nothing_is_done),
+        API_TEST(a_flood_of_strangers_is_a_few_lines),
     };
     curl_global_init(CURL_GLOBAL_DEFAULT);
     return cmocka_run_group_tests(tests, NULL, NULL);
