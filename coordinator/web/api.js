@@ -2,9 +2,9 @@
 
 export class ApiError extends Error {
   constructor(status, problem) {
-    super(problem?.error?.message ?? problem?.detail ?? `The coordinator answered ${status}.`);
+    super(problem?.message ?? problem?.detail ?? `The coordinator answered ${status}.`);
     this.status = status;
-    this.reason = problem?.error?.reason ?? "";
+    this.reason = problem?.reason ?? "";
   }
 }
 

@@ -59,7 +59,7 @@ function showLive(state) {
 async function enter(session) {
   loggedIn = true;
   bar.hidden = false;
-  setText(document.getElementById("user"), session.user);
+  setText(document.getElementById("user"), session.user || "shared token");
   showLive("away");
   try {
     await live.start(showLive);
@@ -129,4 +129,7 @@ document.getElementById("logout").addEventListener("click", async () => {
 document.addEventListener("keydown", onKey);
 window.addEventListener("hashchange", route);
 api.whenLoggedOut(() => loggedIn && logInView("Your session has ended. Log in again."));
-api.session().then(enter, (error) => logInView(error.status === 401 ? null : error.message));
+api.session().then(
+  (session) => (session.loggedIn ? enter(session) : logInView()),
+  (error) => logInView(error.message),
+);
