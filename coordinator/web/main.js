@@ -99,6 +99,7 @@ function logInView(error) {
       el("h1", {}, "Beckon"),
       el("label", { for: "token" }, "Your token"),
       token,
+      el("input", { type: "text", autocomplete: "username", value: "beckon", hidden: true }), // for password managers
       el("button", { class: "primary" }, "Log in"),
       problem,
       el("p", { class: "quiet-text" }, "An administrator makes one with ", el("code", {}, "beckon token create"), "."),

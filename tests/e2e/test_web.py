@@ -1,0 +1,263 @@
+"""The web page as a person uses it, in a headless Chromium."""
+
+import hashlib
+import json
+import os
+import sqlite3
+
+import pytest
+
+from harness.browser import Browser, install
+from harness.waiting import SANITIZED, wait_until
+
+SLOW = {"rate": 400_000}
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    return install(tmp_path_factory.mktemp("web"))
+
+
+@pytest.fixture(scope="module")
+def house(driver, shared_house):
+    return shared_house.start(agent={"labels": {"site": "7"}})
+
+
+@pytest.fixture
+def browser(driver, house):
+    with_options = []
+
+    def open_one(**options):
+        with_options.append(Browser(driver, house, **options))
+        return with_options[-1]
+    yield open_one
+    for one in with_options:
+        one.close()
+
+
+@pytest.fixture
+def page(browser, house):
+    """Logged in, and without a fault at the end."""
+    one = browser()
+    one.log_in(house.token)
+    one.sees("h1 >> text=Devices")
+    yield one
+    assert one.faults() == []
+
+
+def slow_request(house, name="slow.bin", size=4_000_000):
+    path = house.agents["restaurant_1"].file(name, os.urandom(size))
+    answer = house.api().request("POST", "/download", {"clientId": "restaurant_1", "fileName": str(path), **SLOW})
+    return answer.json()["requestId"]
+
+
+def row(request):
+    return f'[data-request="{request}"]'
+
+
+def test_a_wrong_token_is_explained_and_the_right_one_lets_in(browser, house):
+    page = browser()
+    page.log_in("wrong-wrong-wrong-wrong")
+    assert "not valid" in page.sees(".login .error:not([hidden])")
+    page.fill("#token", house.token)
+    page.click("text=Log in")
+    page.sees('[data-client="restaurant_1"]')
+
+
+def test_the_token_is_out_of_reach_of_scripts(page, house):
+    assert page.run("return page.evaluate(() => document.cookie)") == ""
+    stored = page.run("return page.evaluate(() => JSON.stringify({ ...localStorage, ...sessionStorage }))")
+    assert house.token not in stored
+    cookies = page.run("return context.cookies()")
+    assert [(c["name"], c["httpOnly"], c["secure"], c["sameSite"]) for c in cookies] == [("__Host-beckon", True, True, "Strict")]
+
+
+def test_log_out_ends_the_session(page):
+    page.click("text=Log out")
+    page.sees("#token")
+    page.run("await page.reload()")
+    page.sees("#token")
+    assert page.run("return context.cookies()") == []
+
+
+def test_a_device_comes_online_and_goes_offline_by_itself(page, house):
+    agent = house.start_agent("restaurant_44", {"labels": {"site": "44"}, "mqtt": {"keepalive": "5s"}}, wait=False)
+    assert "site=44" in page.sees('[data-client="restaurant_44"]:has([data-online="true"])')
+    agent.kill()
+    assert "offline" in page.sees('[data-client="restaurant_44"]:has([data-online="false"])')
+    agent.start()
+
+
+def test_the_search_finds_names_and_labels(page, house):
+    house.start_agent("kiosk_9", {"labels": {"site": "lobby"}})
+    page.run("await page.keyboard.press('/')")
+    assert page.run("return page.evaluate(() => document.activeElement.id)") == "search"
+    page.run("await page.keyboard.type('lobby')")
+    page.sees('[data-client="kiosk_9"]')
+    assert page.run("return page.locator('[data-client]').count()") == 1
+    page.run("await page.keyboard.press('Enter')")
+    page.sees("h1 >> text=kiosk_9")
+
+
+def test_a_file_is_asked_for_watched_and_downloaded(page, house, folder):
+    content = os.urandom(6_000_000)
+    path = house.agents["restaurant_1"].file("wanted.bin", content)
+    house.api()  # the house's own client is not used: everything below happens in the page
+    page.click('[data-client="restaurant_1"] a')
+    page.fill("#path", str(path))
+    page.click("text=Ask for this file")
+    page.sees('.badge[data-status="completed"]')
+    page.click(".request .file")
+    shown = page.sees(".facts code")
+    assert shown == hashlib.sha256(content).hexdigest()
+    saved = folder / "saved"
+    name = page.run(f"const [download] = await Promise.all([page.waitForEvent('download'), page.locator('text=Download').click()]);"
+                    f"await download.saveAs({json.dumps(str(saved))}); return download.suggestedFilename()")
+    assert name == "wanted.bin"
+    assert saved.read_bytes() == content
+    page.go("#/device/restaurant_1")
+    assert page.run("return page.locator('#path').inputValue()") == str(path)
+
+
+def test_the_bar_moves_and_tells_rate_and_time_left(page, house):
+    request = slow_request(house)
+    page.go(f"#/request/{request}")
+    page.sees("progress:not([hidden])")
+    first = page.run("return page.locator('progress').first().evaluate((bar) => bar.value)")
+    wait_until(lambda: page.run("return page.locator('progress').first().evaluate((bar) => bar.value)") > first, "the bar to move")
+    page.sees("text=/[0-9.]+ KB\\/s, [0-9].* left/")
+    page.sees('.badge[data-status="completed"]')
+
+
+def test_a_running_request_can_be_cancelled_and_asked_again(page, house):
+    request = slow_request(house, "cancelled.bin", 20_000_000)
+    page.click("nav >> text=Requests")
+    page.sees(f'{row(request)} [data-status="running"]')
+    page.click(f"{row(request)} >> text=Cancel")
+    page.sees(f'{row(request)} [data-status="cancelled"]')
+    assert house.wait_status(request, "cancelled")
+    page.click(f"{row(request)} >> text=Ask again")
+    page.sees('.badge[data-status="completed"]')
+
+
+def test_a_refusal_says_what_to_do(page):
+    page.go("#/device/restaurant_1")
+    page.fill("#path", "/etc/shadow")
+    page.click("text=Ask for this file")
+    assert "[files] allow" in page.sees('.request:has([data-status="rejected"]) .problem')
+
+
+def test_a_bad_path_is_explained_at_the_form(page):
+    page.go("#/device/restaurant_1")
+    page.run("await page.locator('#path').evaluate((input) => input.removeAttribute('required'))")
+    page.click("text=Ask for this file")
+    assert "path" in page.sees(".ask .error").lower()
+
+
+def test_strangers_words_stay_words(page, house):
+    name = "<img src=x onerror=document.title='owned'>\u202egnp.exe"
+    path = house.agents["restaurant_1"].file(name, b"x")
+    house.wait_status(house.ask("restaurant_1", path), "completed")
+    page.go("#/device/restaurant_1")
+    assert "<img src=x" in page.sees(".request .file")
+    assert "\u202e" not in page.run("return page.locator('main').innerText()")
+    assert page.run("return page.title()") != "owned"
+    assert page.run("return page.locator('main img').count()") == 0
+
+
+def test_the_page_comes_back_after_the_coordinator(page, house):
+    page.sees('.live[data-state="live"]')
+    house.coordinator.stop()
+    page.sees('.live[data-state="away"]')
+    house.coordinator.start()
+    page.sees('.live[data-state="live"]')
+    house.wait_online("restaurant_1")
+    page.sees('[data-client="restaurant_1"]:has([data-online="true"])')
+    page.run("faults.length = 0")  # the broken connection is in the console, as it should be
+
+
+@pytest.mark.parametrize("headers, expected", [
+    ({}, 401),
+    ({"Beckon-Csrf": "1"}, 404),
+    ({"Beckon-Csrf": "1", "Sec-Fetch-Site": "cross-site"}, 401),
+    ({"Beckon-Csrf": "1", "Sec-Fetch-Site": "same-site"}, 401),
+    ({"Beckon-Csrf": "0"}, 401),
+])
+def test_the_cookie_alone_changes_nothing(house, headers, expected):
+    stranger = house.api()
+    stranger.bearer = None
+    cookie = {"Cookie": f"a=b; __Host-beckon={house.token}"}
+    answer = stranger.request("POST", "/download", {"clientId": "nobody", "fileName": "/x"}, {**cookie, **headers})
+    assert answer.status == expected, answer
+    assert stranger.request("GET", "/clients", headers=cookie).status == 200
+    assert stranger.request("GET", "/clients", headers={**cookie, "Sec-Fetch-Site": "cross-site"}).status == 401
+
+
+def test_the_page_allows_no_foreign_script_and_no_frame(house):
+    answer = house.api().request("GET", "/")
+    policy = answer["Content-Security-Policy"]
+    assert answer["Content-Type"] == "text/html; charset=utf-8"
+    for rule in ("default-src 'none'", "script-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"):
+        assert rule in policy
+    assert "unsafe" not in policy
+    again = house.api().request("GET", "/", headers={"If-None-Match": answer["ETag"]})
+    assert (again.status, again.body) == (304, b"")
+    assert house.api().request("GET", "/web/nothing.js").status == 404
+    assert house.api().request("GET", "/web/..%2fcoordinator.db").status == 404
+
+
+@pytest.mark.parametrize("options", [
+    {"colorScheme": "dark"},
+    {"viewport": {"width": 390, "height": 844}},
+], ids=["dark", "phone"])
+def test_it_is_legible_in_the_dark_and_on_a_phone(browser, house, options):
+    house.wait_status(house.ask("restaurant_1", "/etc/shadow"), "rejected")
+    page = browser(**options)
+    page.log_in(house.token)
+    page.sees('[data-client="restaurant_1"]')
+    for route in ("#/devices", "#/device/restaurant_1", "#/requests", "#/batches"):
+        page.go(route)
+        page.sees("h1")
+        wider = page.run("return page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)")
+        assert wider <= 0, f"{route} is {wider} pixels wider than the window"
+    contrast = page.run("return page.evaluate(() => getComputedStyle(document.body).backgroundColor)")
+    assert (contrast == "rgb(18, 22, 26)") == ("colorScheme" in options)
+
+
+def test_ten_thousand_devices_do_not_freeze_it(driver, folder, pki):
+    from harness.house import House
+    house = House(folder, pki)
+    try:
+        house.start(agents=())
+        house.coordinator.stop()
+        with sqlite3.connect(folder / "coordinator.db") as database:
+            columns = [column[1] for column in database.execute("PRAGMA table_info(clients)")]
+            values = {"id": "", "labels": '{"site":"7"}', "version": "0.1.0"}
+            names = ", ".join(columns)
+            marks = ", ".join("?" * len(columns))
+            database.executemany(f"INSERT INTO clients ({names}) VALUES ({marks})",
+                                 ([f"device_{number:05}" if column == "id" else values.get(column, 0) for column in columns]
+                                  for number in range(10_000)))
+        database.close()
+        house.coordinator.start()
+        page = Browser(driver, house)
+        try:
+            page.log_in(house.token)
+            page.sees("text=/10000 of 10000 devices/")
+            page.fill("#search", "device_09999")
+            page.sees('[data-client="device_09999"]')
+            took = page.run("""return page.evaluate(async () => {
+              const input = document.getElementById("search");
+              const begun = performance.now();
+              for (const text of ["d", "de", "dev", "device_0", "device_00", ""]) {
+                input.value = text;
+                input.dispatchEvent(new Event("input"));
+              }
+              await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+              return (performance.now() - begun) / 6;
+            })""")
+            assert SANITIZED or took < 500, f"a keystroke takes {took:.0f} ms"
+        finally:
+            page.close()
+    finally:
+        house.close()
