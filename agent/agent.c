@@ -9,6 +9,10 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/resource.h>
+
+#define MEMORY_MAX ((rlim_t)64 * 1024 * 1024) /* of data; a worker's too, and it needs far less */
+#define MEMORY_PER_REMEMBERED 128             /* while old records are looked through */
 
 struct Agent {
     const AgentConfig *config;
@@ -141,6 +145,23 @@ static int start_link(Agent *agent, Loop *loop)
                  : loop_add_fd(loop, mqtt_link_fd(agent->link), POLLIN, on_link, agent, &agent->link_source);
 }
 
+/* libmosquitto takes a packet of up to 256 MiB into memory before anybody can refuse it. */
+static void limit_memory(const AgentConfig *config)
+{
+#ifdef BECKON_SANITIZED
+    (void)config;
+#else
+    rlim_t bytes = MEMORY_MAX + (rlim_t)config->remember * MEMORY_PER_REMEMBERED;
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_DATA, &limit) == 0 && bytes < limit.rlim_cur) {
+        limit.rlim_cur = bytes;
+        if (setrlimit(RLIMIT_DATA, &limit) < 0)
+            log_warn("can't limit the memory: %s", strerror(errno));
+    }
+#endif
+}
+
 int agent_new(Loop *loop, const AgentConfig *config, Agent **ret_agent)
 {
     Agent *agent = calloc(1, sizeof(*agent));
@@ -148,6 +169,7 @@ int agent_new(Loop *loop, const AgentConfig *config, Agent **ret_agent)
     if (!agent)
         return -ENOMEM;
     agent->config = config;
+    limit_memory(config);
     UploadsEvents events = {.report = on_report, .userdata = agent};
     int r = uploads_new(loop, config, &events, &agent->uploads);
     if (r == -EWOULDBLOCK)

@@ -1,6 +1,7 @@
 #include "agent/http_put.h"
 
 #include "common/clock.h"
+#include "common/files.h"
 #include "common/text.h"
 #include "common/tls.h"
 
@@ -15,6 +16,7 @@
     30000L /* long: an early refusal is read reliably only while no body byte was sent */
 #define SEND_BUFFER_BYTES 65536L
 #define TICK_MS 1000
+#define CA_FILE_MAX ((size_t)1 << 20)
 #define HTTPS_PORT 443
 #define PROXY_PORT 1080 /* libcurl's, whatever the proxy speaks, but for https */
 #define RETRY_AFTER_MAX_S 86400
@@ -223,13 +225,27 @@ static void set_connection(CURL *curl, const HttpPut *put)
     curl_easy_setopt(curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* a proxy's word is not the receiver's */
     curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     curl_easy_setopt(curl, CURLOPT_SSL_CIPHER_LIST, TLS12_CIPHERS);
-    curl_easy_setopt(curl, CURLOPT_CAINFO, put->ca_file);
     curl_easy_setopt(curl, CURLOPT_CAPATH, NULL); /* or the system's CAs would be trusted too */
     curl_easy_setopt(curl, CURLOPT_SSLCERT, put->cert_file);
     curl_easy_setopt(curl, CURLOPT_SSLKEY, put->key_file);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECT_TIMEOUT_S);
     curl_easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+}
+
+/* In memory: libcurl opens the file only during the handshake, when the worker's cage is closed. */
+static bool set_authorities(CURL *curl, const HttpPut *put, HttpAnswer *answer)
+{
+    char *pem CLEANUP(free_ptr) = NULL;
+    size_t size = 0;
+    int r = file_read(put->ca_file, CA_FILE_MAX, &pem, &size);
+    struct curl_blob blob = {.data = pem, .len = size, .flags = CURL_BLOB_COPY};
+
+    if (r == 0 && curl_easy_setopt(curl, CURLOPT_CAINFO_BLOB, &blob) == CURLE_OK)
+        return true;
+    (void)snprintf(answer->error, sizeof(answer->error), "%.200s: %s", put->ca_file,
+                   r < 0 ? strerror(-r) : "this libcurl can't take certificates from memory");
+    return false;
 }
 
 /* A libcurl whose TLS library can't pin keys must not go without. */
@@ -327,7 +343,7 @@ int http_put(const HttpPut *put, HttpAnswer *ret_answer)
             set_upload(curl, &transfer);
         else
             set_bare(curl, put);
-        if (set_pin(curl, put, ret_answer))
+        if (set_authorities(curl, put, ret_answer) && set_pin(curl, put, ret_answer))
             perform(curl, ret_answer);
     }
     curl_easy_cleanup(curl);

@@ -1,7 +1,8 @@
 #include "agent/upload.h"
 
-#include "agent/http_put.h"
+#include "agent/http_apart.h"
 #include "agent/source.h"
+#include "agent/upload_cage.h"
 #include "common/files.h"
 #include "common/json.h"
 #include "common/planted.h"
@@ -81,6 +82,15 @@ static const char *on_trailer(void *userdata)
 
     return PLANTED("resume-without-rehash") && upload->start_offset > 0 ? "none=:AAAA:"
                                                                         : upload->digest_field;
+}
+
+/* Before the receiver's first byte is looked at. */
+static int on_connected(void *userdata)
+{
+    const Upload *upload = userdata;
+    int r = upload_cage_close();
+
+    return upload->job->require_sandbox ? r : 0;
 }
 
 static void on_tick(void *userdata)
@@ -184,8 +194,11 @@ static uint64_t stall_rate(const UploadJob *job)
     return job->rate_bytes_per_s && half < job->min_rate_bytes_per_s ? half : job->min_rate_bytes_per_s;
 }
 
+/* The last request of the process is made by http_put(), any before by http_put_apart(). */
+typedef int Request(const HttpPut *put, HttpAnswer *ret_answer);
+
 /* One request. headers: those of a PUT or PATCH, which sends the body from start_offset on. */
-static void exchange(Upload *upload, const char *method, char **headers, HttpAnswer *answer)
+static void exchange(Upload *upload, Request *request, const char *method, char **headers, HttpAnswer *answer)
 {
     const UploadJob *job = upload->job;
     char *url CLEANUP(free_ptr) = text_format("%s/v1/uploads/%s", job->url, job->id);
@@ -195,21 +208,27 @@ static void exchange(Upload *upload, const char *method, char **headers, HttpAns
         .ca_file = job->ca_file,
         .cert_file = job->cert_file,
         .key_file = job->key_file,
+        .pin = job->pin,
         .proxy = job->proxy,
+        .bearer = job->ticket,
         .headers = (const char *const *)headers,
         .trailer_name = "Repr-Digest",
         .rate_bytes_per_s = job->rate_bytes_per_s,
         .min_rate_bytes_per_s = stall_rate(job),
         .stall_ms = job->stall_ms,
         .commit_timeout_ms = headers ? job->commit_timeout_ms : job->stall_ms,
+        .connected = on_connected,
         .read = on_read,
         .trailer = on_trailer,
         .tick = on_tick,
         .userdata = upload,
     };
 
-    if (!url || http_put(&put, answer) < 0)
+    int r = url ? request(&put, answer) : -ENOMEM;
+    if (r == -ENOMEM)
         fail(upload, true, ERROR_INTERNAL, "OUT_OF_MEMORY", "The worker is out of memory.");
+    else if (r < 0)
+        fail(upload, true, ERROR_INTERNAL, "WORKER_DIED", "The process that asks the receiver has died.");
 }
 
 static bool skip_to(Upload *upload, uint64_t offset)
@@ -253,7 +272,7 @@ static bool find_start(Upload *upload)
         fail(upload, true, ERROR_INTERNAL, "OUT_OF_MEMORY", "The worker is out of memory.");
         return false;
     }
-    exchange(upload, "HEAD", NULL, answer);
+    exchange(upload, http_put_apart, "HEAD", NULL, answer);
     if (answer->status == 200) /* as some proxies and other receivers answer a HEAD */
         answer->status = 204;
     if (!is_answered(upload, answer, 204, 404))
@@ -277,7 +296,7 @@ static void send_from_start(Upload *upload)
     char *headers[HEADERS_MAX] = {0};
 
     if (answer && make_headers(upload, headers))
-        exchange(upload, upload->start_offset > 0 ? "PATCH" : "PUT", headers, answer);
+        exchange(upload, http_put, upload->start_offset > 0 ? "PATCH" : "PUT", headers, answer);
     else
         fail(upload, true, ERROR_INTERNAL, "OUT_OF_MEMORY", "The worker is out of memory.");
     free_headers(headers);
@@ -293,9 +312,9 @@ static void drop(Upload *upload)
     HttpAnswer *answer CLEANUP(free_ptr) = calloc(1, sizeof(*answer));
 
     if (answer)
-        exchange(upload, "DELETE", NULL, answer);
+        exchange(upload, http_put_apart, "DELETE", NULL, answer);
     if (answer && answer->status == 409)
-        exchange(upload, "HEAD", NULL, answer);
+        exchange(upload, http_put, "HEAD", NULL, answer);
     if (!answer || strcmp(answer->upload_complete, "?1") != 0 ||
         digest_field_parse(answer->repr_digest, upload->result.sha256) != 0)
         fail(upload, false, ERROR_CANCELLED, "CANCELLED", "Cancelled while it was being sent.");
@@ -317,7 +336,10 @@ int upload_run(const UploadJob *job, int file_fd, int report_fd)
 {
     Upload upload = {.job = job, .report_fd = report_fd, .result = {.kind = UPLOAD_LINE_DONE}};
 
-    if (job->drop)
+    if (upload_cage_enter(job) < 0 && job->require_sandbox)
+        fail(&upload, false, ERROR_FAILED_PRECONDITION, "SANDBOX_UNAVAILABLE",
+             "The device's owner requires a sandbox, and its kernel has none.");
+    else if (job->drop)
         drop(&upload);
     else
         send_file(&upload, file_fd);

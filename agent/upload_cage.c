@@ -28,20 +28,16 @@ static const char *const readable[] = {
 /* Of 64- and 32-bit machines, and with some margin for other C libraries. */
 static const char allowed[] =
     "read readv write writev pread64 lseek _llseek close fstat fstat64 poll ppoll ppoll_time64 select "
-    "_newselect "
-    "pselect6 pselect6_time64 getsockopt setsockopt getsockname getpeername shutdown send sendto recv "
-    "recvfrom "
-    "brk munmap mremap mmap mmap2 mprotect madvise futex futex_time64 set_robust_list rseq membarrier "
-    "getrandom "
-    "sched_yield sched_getaffinity clock_gettime clock_gettime64 clock_getres clock_getres_time64 "
-    "clock_nanosleep clock_nanosleep_time64 nanosleep gettimeofday time getpid getppid gettid "
-    "getuid geteuid getgid getegid getuid32 geteuid32 getgid32 getegid32 sysinfo uname "
-    "rt_sigaction rt_sigprocmask rt_sigreturn sigreturn sigaltstack restart_syscall set_tls cacheflush "
-    "exit exit_group "
+    "_newselect pselect6 pselect6_time64 getsockopt setsockopt getsockname getpeername shutdown send recv "
+    "recvfrom brk munmap mremap mmap mmap2 mprotect madvise futex futex_time64 set_robust_list rseq "
+    "membarrier getrandom sched_yield sched_getaffinity clock_gettime clock_gettime64 clock_getres "
+    "clock_getres_time64 clock_nanosleep clock_nanosleep_time64 nanosleep gettimeofday time getpid getppid "
+    "gettid getuid geteuid getgid getegid getuid32 geteuid32 getgid32 getegid32 sysinfo uname rt_sigaction "
+    "rt_sigprocmask rt_sigreturn sigreturn sigaltstack restart_syscall set_tls cacheflush exit exit_group "
     /* only until the connection is made */
     "open openat readlink readlinkat access faccessat stat stat64 lstat lstat64 newfstatat fstatat64 statx "
-    "getdents64 connect bind sendmsg sendmmsg recvmsg recvmmsg recvmmsg_time64 dup pipe pipe2 eventfd2 "
-    "fork wait4 waitpid seccomp";
+    "getdents64 connect bind recvmsg recvmmsg recvmmsg_time64 dup pipe pipe2 eventfd2 fork wait4 waitpid "
+    "seccomp";
 static const SyscallRule allowed_if[] = {
     {"fcntl", SYSCALL_ARG_IS, 1, SYSCALL_INT, F_GETFL},
     {"fcntl", SYSCALL_ARG_IS, 1, SYSCALL_INT, F_SETFL},
@@ -53,6 +49,9 @@ static const SyscallRule allowed_if[] = {
     {"fcntl64", SYSCALL_ARG_IS, 1, SYSCALL_INT, F_SETFD},
     {"ioctl", SYSCALL_ARG_IS, 1, SYSCALL_INT, FIONREAD},
     {"ioctl", SYSCALL_ARG_IS, 1, SYSCALL_INT, FIONBIO},
+    {"sendto", SYSCALL_ARG_IS, 3, MSG_FASTOPEN, 0}, /* which connects past Landlock */
+    {"sendmsg", SYSCALL_ARG_IS, 2, MSG_FASTOPEN, 0},
+    {"sendmmsg", SYSCALL_ARG_IS, 3, MSG_FASTOPEN, 0},
     {"socket", SYSCALL_ARG_IS, 0, SYSCALL_INT, AF_INET},
     {"socket", SYSCALL_ARG_IS, 0, SYSCALL_INT, AF_INET6},
     {"socket", SYSCALL_ARG_IS, 0, SYSCALL_INT, AF_NETLINK}, /* getaddrinfo() asks which addresses there are */

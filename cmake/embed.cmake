@@ -1,17 +1,17 @@
 # Run at build time: cmake -DOUT=web_files.c -DFILES="a;b" -P embed.cmake. Writes the files into a table of C,
 # each with its type and an entity tag of its content.
 
-set(types css "text/css; charset=utf-8" html "text/html; charset=utf-8" js "text/javascript; charset=utf-8"
-          svg "image/svg+xml")
+set(type_css "text/css\; charset=utf-8")
+set(type_html "text/html\; charset=utf-8")
+set(type_js "text/javascript\; charset=utf-8")
+set(type_svg "image/svg+xml")
 set(arrays "")
 set(table "")
 set(number 0)
 foreach(file IN LISTS FILES)
   get_filename_component(name ${file} NAME)
   string(REGEX MATCH "[a-z]+$" extension ${name})
-  list(FIND types ${extension} at)
-  math(EXPR at "${at} + 1")
-  list(GET types ${at} type)
+  set(type "${type_${extension}}")
   file(READ ${file} content HEX)
   string(REGEX REPLACE "(..)" "0x\\1," content "${content}")
   string(REGEX REPLACE "(................................................................................)" "\\1\n    "

@@ -178,12 +178,12 @@ static void answer_not_allowed(HttpRequest *request, const char *allowed)
 }
 
 /* Who brings neither certificate nor ticket is told nothing, not even what there is to ask for. */
-static int check_stranger(const HttpRequest *request, const Caller *caller, Refusal *refusal)
+static int check_stranger(const Api *api, const HttpRequest *request, const Caller *caller, Refusal *refusal)
 {
     if (caller->known ||
         (strcmp(http_request_method(request), "GET") == 0 && http_request_query(request, "ticket")))
         return 0;
-    return refuse(refusal, 401, ERROR_UNAUTHENTICATED, "NO_CERTIFICATE", "A client certificate is needed.");
+    return permit_check_caller(api, request, caller, refusal);
 }
 
 static void serve_upload(Api *api, HttpRequest *request, const Caller *caller, const char *id)
@@ -251,7 +251,8 @@ static void api_begin(HttpRequest *request, void *userdata)
 
     if (answer_health(api, request, path))
         return;
-    if (caller_identify(request, &caller, &refusal) < 0 || check_stranger(request, &caller, &refusal) < 0)
+    if (caller_identify(request, &caller, &refusal) < 0 ||
+        check_stranger(api, request, &caller, &refusal) < 0)
         refuse_caller(api, request, &caller, &refusal);
     else if (strncmp(path, UPLOADS_PATH, prefix) == 0 && upload_id_is_valid(path + prefix))
         serve_upload(api, request, &caller, path + prefix);

@@ -12,7 +12,7 @@
 int refuse_too_large(uint64_t max_size, Refusal *refusal)
 {
     return refuse(refusal, 413, ERROR_RESOURCE_EXHAUSTED, "FILE_TOO_LARGE",
-                  "The file is larger than the receiver's max_size of %" PRIu64 " bytes.", max_size);
+                  "The file is larger than receiver or ticket allow: %" PRIu64 " bytes at most.", max_size);
 }
 
 int interop_version_read(const HttpRequest *request, const char **ret_version, Refusal *refusal)

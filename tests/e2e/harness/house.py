@@ -192,9 +192,9 @@ class House:
 
     # the ways in
 
-    def api(self):
-        """The coordinator's REST API with the shared secret."""
-        return HttpsClient(self.coordinator_port, self.pki.ca, bearer=self.token)
+    def api(self, token_file=None):
+        """The coordinator's REST API with the shared secret, or a user's token."""
+        return HttpsClient(self.coordinator_port, self.pki.ca, bearer=token_file.read_text().strip() if token_file else self.token)
 
     def https(self, identity=None):
         """The receiver, with a certificate or without."""

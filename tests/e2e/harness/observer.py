@@ -54,6 +54,14 @@ class Observer:
         text = payload if isinstance(payload, (str, bytes)) else json.dumps(payload)
         self._client.publish(topic, text, qos=1, retain=retain).wait_for_publish(PATIENCE_S)
 
+    def publish_soon(self, topic, payload):
+        """Without waiting for the broker's acknowledgement."""
+        self._client.publish(topic, payload if isinstance(payload, (str, bytes)) else json.dumps(payload), qos=1)
+
+    def publish_once(self, topic, payload):
+        """With QoS 0: who loses the connection over it does not get it again."""
+        self._client.publish(topic, payload, qos=0).wait_for_publish(PATIENCE_S)
+
     def on(self, topic):
         """The payloads heard on exactly this topic, parsed."""
         with self._lock:

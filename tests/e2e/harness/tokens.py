@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 
 import jwt
 from cryptography.hazmat.primitives import serialization
@@ -34,3 +35,19 @@ def with_claims(token, **changes):
     head, body, signature = token.split(".")
     claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
     return f"{head}.{part({**claims, **changes})}.{signature}"
+
+
+def ticket(pki, client, upload, path, /, key="coordinator", typ="beckon-ticket+jwt", **changes):
+    """An upload ticket as the coordinator signs it; a claim changed to None is left out."""
+    now = int(time.time())
+    claims = {"scope": "upload", "aud": client, "jti": upload, "path": str(path), "iat": now, "exp": now + 600, **changes}
+    return sign({name: value for name, value in claims.items() if value is not None}, pki.token_key(key), typ)
+
+
+def operator_token(house, user, clients, scope="read,pull", ttl="1h", key="coordinator"):
+    """A file with a token of `beckon token create`, as a user would have it."""
+    path = house.folder / f"{user}-{len(list(house.folder.glob('*.jwt')))}.jwt"
+    done = house.cli("token", "create", "--user", user, "--scope", scope, "--clients", clients, "--ttl", ttl,
+                     "--key", house.pki.token_key(key), "-o", path)
+    assert done.returncode == 0, done.stderr
+    return path

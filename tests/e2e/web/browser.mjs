@@ -20,7 +20,8 @@ page.setDefaultTimeout(options.timeoutMs);
 const faults = [];
 page.on("pageerror", (error) => faults.push(String(error)));
 page.on("console", (message) => {
-  if (message.type() === "error") faults.push(message.text());
+  const refused = /^Failed to load resource: the server responded with a status of 4/; // the page explains those
+  if (message.type() === "error" && !refused.test(message.text())) faults.push(message.text());
 });
 page.on("request", (request) => {
   const address = request.url();

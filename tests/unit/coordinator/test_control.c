@@ -11,6 +11,42 @@
     "{\"state\":\"rejected\",\"error\":{\"code\":\"permission_denied\",\"reason\":\"PATH_NOT_ALLOWED\"}}"
 #define CANCELLED "{\"state\":\"cancelled\"}"
 
+/* --- commands --- */
+
+static int64_t ticket_of(const Fixture *fixture, const Published *published, Ticket *ret_ticket)
+{
+    UploadCommand *command CLEANUP(upload_command_cleanup) = calloc(1, sizeof(*command));
+    Problem problem;
+
+    assert_int_equal(upload_command_parse(published->payload, strlen(published->payload), command, &problem),
+                     0);
+    assert_int_equal(ticket_verify(fixture->ring, command->ticket, fake_unix_ms() / 1000, ret_ticket), 0);
+    assert_string_equal(command->path, ret_ticket->path);
+    assert_string_equal(command->receiver, ret_ticket->receiver);
+    assert_int_equal(command->expires_unix_s, ret_ticket->expires_unix_s);
+    assert_int_equal(command->max_size_bytes, ret_ticket->max_size_bytes);
+    assert_int_equal(command->rate_bytes_per_s, ret_ticket->rate_bytes_per_s);
+    return ret_ticket->issued_unix_s;
+}
+
+static void each_command_carries_a_ticket_of_its_own_for_all_that_it_says(void **state)
+{
+    Fixture *fixture = *state;
+    Ticket ticket;
+    come_online(fixture, "dev1");
+    Request request = ask(fixture, "dev1", "/srv/x");
+    int64_t first = ticket_of(fixture, &fixture->published[0], &ticket);
+
+    assert_int_equal(ticket.scope, TICKET_UPLOAD);
+    assert_string_equal(ticket.client, "dev1");
+    assert_string_equal(ticket.upload, request.id);
+    assert_int_equal(ticket.expires_unix_s, (START_UNIX_MS + 1000 + EXPIRES_MS) / 1000);
+    pass(fixture, REPUBLISH_MS / 1000);
+    assert_int_equal(commands(fixture, "upload", request.id), 2);
+    assert_true(ticket_of(fixture, &fixture->published[fixture->count - 1], &ticket) > first);
+    assert_int_equal(ticket.expires_unix_s, (START_UNIX_MS + 1000 + EXPIRES_MS) / 1000);
+}
+
 /* --- completion --- */
 
 static void done_waits_for_the_receipt(void **state)
@@ -187,7 +223,6 @@ static void silence_of_a_client_that_is_online_repeats_the_command(void **state)
     say_status(fixture, "dev1", request.id, ACCEPTED);
     pass(fixture, 301);
     assert_int_equal(commands(fixture, "upload", request.id), 4);
-    assert_string_equal(fixture->published[0].payload, fixture->published[fixture->count - 1].payload);
 }
 
 static void a_client_that_is_away_gets_its_command_when_it_comes(void **state)
@@ -807,6 +842,7 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
+        TEST(each_command_carries_a_ticket_of_its_own_for_all_that_it_says),
         TEST(done_waits_for_the_receipt),
         TEST(a_receipt_that_proves_nothing_completes_nothing),
         TEST(a_receipt_for_another_clients_equal_id_is_another_upload),
