@@ -1,9 +1,9 @@
 # Run at build time: cmake -DOUT=web_files.c -DFILES="a;b" -P embed.cmake. Writes the files into a table of C,
 # each with its type and an entity tag of its content.
 
-set(type_css "text/css\; charset=utf-8")
-set(type_html "text/html\; charset=utf-8")
-set(type_js "text/javascript\; charset=utf-8")
+set(type_css "text/css; charset=utf-8")
+set(type_html "text/html; charset=utf-8")
+set(type_js "text/javascript; charset=utf-8")
 set(type_svg "image/svg+xml")
 set(arrays "")
 set(table "")
