@@ -130,13 +130,13 @@ def test_the_bar_moves_and_tells_rate_and_time_left(page, house):
 
 
 def test_a_running_request_can_be_cancelled_and_asked_again(page, house):
-    request = slow_request(house, "cancelled.bin", 20_000_000)
+    request = slow_request(house, "unwanted.bin", 20_000_000)
     page.click("nav >> text=Requests")
     page.sees(f'{row(request)} [data-status="running"]')
-    page.click(f"{row(request)} >> text=Cancel")
+    page.click(f"{row(request)} button >> text=Cancel")
     page.sees(f'{row(request)} [data-status="cancelled"]')
     assert house.wait_status(request, "cancelled")
-    page.click(f"{row(request)} >> text=Ask again")
+    page.click(f"{row(request)} button >> text=Ask again")
     page.sees('.badge[data-status="completed"]')
 
 
