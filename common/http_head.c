@@ -126,6 +126,11 @@ static bool is_visible(const char *text)
     return true;
 }
 
+static bool is_query_text(const char *text, size_t size)
+{
+    return size == 0 || (!has_control(text, size) && !memchr(text, '\t', size));
+}
+
 static bool are_well_formed(const Fields *fields)
 {
     for (size_t i = 0; i < fields->count; i++) {
@@ -182,7 +187,7 @@ static const char *walk_query(struct MHD_Connection *connection, const char *sta
         const Field *part = &query.items[i];
         const char *name_end = part->name + part->name_size;
         if (part->name != end + 1 || (part->value && part->value != name_end + 1) ||
-            has_control(part->name, part->name_size) || has_control(part->value, part->value_size))
+            !is_query_text(part->name, part->name_size) || !is_query_text(part->value, part->value_size))
             return NULL;
         end = part->value ? part->value + part->value_size : name_end;
     }
@@ -242,11 +247,24 @@ unsigned http_head_check(struct MHD_Connection *connection, const char *method, 
     return check_framing(&fields, version);
 }
 
+/* When a trailer arrives in pieces, libmicrohttpd 0.9.75 takes the head's last field for its first one. */
+static void drop_phantom(struct MHD_Connection *connection, Fields *trailer)
+{
+    Fields head = {0};
+
+    (void)MHD_get_connection_values_n(connection, MHD_HEADER_KIND, collect, &head);
+    if (trailer->count == 0 || head.count == 0 || trailer->items[0].name != head.items[head.count - 1].name)
+        return;
+    trailer->count--;
+    memmove(trailer->items, trailer->items + 1, sizeof(trailer->items) - sizeof(trailer->items[0]));
+}
+
 unsigned http_trailer_check(struct MHD_Connection *connection)
 {
     Fields fields = {0};
 
     (void)MHD_get_connection_values_n(connection, MHD_FOOTER_KIND, collect, &fields);
+    drop_phantom(connection, &fields);
     if (fields.count > HTTP_FIELDS_MAX)
         return 431;
     if (!are_well_formed(&fields))

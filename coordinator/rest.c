@@ -302,6 +302,21 @@ typedef struct Body {
     char data[BODY_MAX];
 } Body;
 
+static void refuse_body(Call *call)
+{
+    Problem problem;
+    (void)problem_set(&problem, ERROR_INVALID_ARGUMENT, "BODY_TOO_LARGE",
+                      "The body may have at most %d bytes.", BODY_MAX);
+    call_refuse(call, 413, &problem);
+}
+
+static bool is_too_large(const HttpRequest *request)
+{
+    const char *length = http_request_header(request, "Content-Length");
+    uint64_t size = 0;
+    return length && text_to_u64(length, &size) && size > BODY_MAX;
+}
+
 static void begin(HttpRequest *request, void *userdata)
 {
     Call call = {.rest = userdata, .request = request, .body = ""};
@@ -310,6 +325,10 @@ static void begin(HttpRequest *request, void *userdata)
         return;
     if (strcmp(route->method, "POST") != 0 || !http_request_has_body(request)) {
         route->call(&call);
+        return;
+    }
+    if (is_too_large(request)) {
+        refuse_body(&call);
         return;
     }
     Body *body = malloc(sizeof(*body));
@@ -343,10 +362,7 @@ static void end(HttpRequest *request, void *userdata)
     if (!body)
         return;
     if (body->size > sizeof(body->data)) {
-        Problem problem;
-        (void)problem_set(&problem, ERROR_INVALID_ARGUMENT, "BODY_TOO_LARGE",
-                          "The body may have at most %d bytes.", BODY_MAX);
-        call_refuse(&body->call, 413, &problem);
+        refuse_body(&body->call);
         return;
     }
     body->call.body = body->data;
