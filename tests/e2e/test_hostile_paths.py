@@ -23,7 +23,7 @@ from harness.waiting import wait_until
 CANARY = b"canary" + os.urandom(16).hex().encode()
 CONTENT = CANARY * 200
 AT_ONCE = 150  # commands in flight: fewer than the agents' queues and the broker's hold
-GROUPS = ["traversal", "spelling", "length", "encoding", "link", "kernel", "kind", "name", "deny", "hard link", "owner", "mount"]
+GROUPS = ["traversal", "spelling", "length", "encoding", "link", "kernel", "kind", "name", "deny", "hard link", "owner", "own key", "mount"]
 WITHOUT_OPENAT2 = [sys.executable, "-B", hostile.__file__.replace("hostile_paths", "without_openat2")]
 IN_OWN_MOUNTS = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--mount", "--propagation", "private"]
 BIND = """cd "$0" && mount --bind ../secret bound && mount --bind ../secret sub/bound && mount --bind ../secret/canary bound-file &&
@@ -71,7 +71,7 @@ def devices(shared_house):
     return found
 
 
-def make_cases(devices, shm):
+def make_cases(house, devices, shm):
     plain, old, follows, guarded = (devices[name] for name in ("plain", "old-kernel", "follows", "guarded"))
     yield from hostile.traversals(plain)
     for device in (plain, old):
@@ -88,6 +88,7 @@ def make_cases(devices, shm):
     yield from hostile.denied(guarded)
     yield from hostile.denied(follows, follows=True)
     yield from hostile.hard_links(guarded)
+    yield from hostile.own_key(devices["everything"], house.pki.client("everything")[1])
     if can_chown:
         yield from hostile.owners(guarded)
     if can_mount:
@@ -132,7 +133,7 @@ def answers(shared_house, devices):
     with open(shm, "wb") as file:
         file.write(CONTENT)
     try:
-        cases = list(make_cases(devices, os.path.basename(shm)))
+        cases = list(make_cases(shared_house, devices, os.path.basename(shm)))
         statuses = Answers(shared_house.observer(), "case-").ask(cases)
     finally:
         os.unlink(shm)

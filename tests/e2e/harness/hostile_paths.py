@@ -301,6 +301,13 @@ def owners(device):
     yield case_sent(device, "owner", "of-mine")
 
 
+def own_key(device, key):
+    """Of a device that allows everything."""
+    os.link(key, device.files / "key")
+    for path in (key, device.files / "key", str(key).replace("/", "//"), device.link("key-link", "key"), str(key)[1:]):
+        yield device.case("own key", path, NOT_ALLOWED)
+
+
 def mounts(device):
     """Of a device with one_file_system that sees home/secret at files/bound and files/sub/bound, the canary at files/bound-file,
     and another file system at files/disk."""
