@@ -26,8 +26,9 @@ AT_ONCE = 150  # commands in flight: fewer than the agents' queues and the broke
 GROUPS = ["traversal", "spelling", "length", "encoding", "link", "kernel", "kind", "name", "deny", "hard link", "owner", "own key", "mount"]
 WITHOUT_OPENAT2 = [sys.executable, "-B", hostile.__file__.replace("hostile_paths", "without_openat2")]
 IN_OWN_MOUNTS = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--mount", "--propagation", "private"]
-BIND = """cd "$0" && mount --bind ../secret bound && mount --bind ../secret sub/bound && mount --bind ../secret/canary bound-file &&
-    mount -t tmpfs none disk && cp ../secret/canary disk/x && cd "$1" && shift && exec "$@" """
+MOUNTS = """mount --bind ../secret bound && mount --bind ../secret sub/bound && mount --bind ../secret/canary bound-file &&
+    mount -t tmpfs none disk && cp ../secret/canary disk/x"""
+KERNEL_MOUNTS = "mount --rbind /proc kernel/proc && mount --rbind /sys kernel/sys"
 RENAME_EXCHANGE, AT_FDCWD = 2, -100
 
 can_mount = subprocess.run([*IN_OWN_MOUNTS, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False).returncode == 0
@@ -41,14 +42,15 @@ def start_device(house, name, files=None, prefix=()):
     return Device(agent, CONTENT)
 
 
-def start_mounted(house):
-    files = house.folder / "mounted" / "files"
-    for folder in ("bound", "sub/bound", "disk", "../secret"):
+def start_mounted(house, name, mounts, files_section=None):
+    """A device that sees something else at some of its folders; the shell's words are run in the one with its files."""
+    files = house.folder / name / "files"
+    for folder in ("bound", "sub/bound", "disk", "kernel/proc", "kernel/sys", "../secret"):
         (files / folder).mkdir(parents=True)
     (files / "bound-file").touch()
     (files / "../secret/canary").write_bytes(CONTENT)
-    prefix = [*IN_OWN_MOUNTS, "sh", "-c", BIND, files, house.folder]
-    return start_device(house, "mounted", {"one_file_system": "yes"}, prefix)
+    back = ' && cd "$1" && shift && exec "$@"'
+    return start_device(house, name, files_section, [*IN_OWN_MOUNTS, "sh", "-c", f'cd "$0" && {mounts}{back}', files, house.folder])
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,8 @@ def devices(shared_house):
         "everything": start_device(house, "everything", {"allow": "/", "follow_symlinks": "yes"}),
     }
     if can_mount:
-        found["mounted"] = start_mounted(house)
+        found["mounted"] = start_mounted(house, "mounted", MOUNTS, {"one_file_system": "yes"})
+        found["shows-kernel"] = start_mounted(house, "shows-kernel", KERNEL_MOUNTS)
     return found
 
 
@@ -93,6 +96,7 @@ def make_cases(house, devices, shm):
         yield from hostile.owners(guarded)
     if can_mount:
         yield from hostile.mounts(devices["mounted"])
+        yield from hostile.kernel_mounts(devices["shows-kernel"])
 
 
 def is_final(message):

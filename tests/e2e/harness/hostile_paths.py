@@ -317,3 +317,12 @@ def mounts(device):
     yield device.case("mount", "bound/../../secret/canary", NOT_ALLOWED)
     device.good("unmounted")
     yield case_sent(device, "mount", "unmounted")
+
+
+def kernel_mounts(device):
+    """Of a device that sees /proc at files/kernel/proc and /sys at files/kernel/sys, and crosses mounts."""
+    for path in ("proc/version", "proc/self/environ", "proc/1/environ", f"proc/self/root{device.canary}", "proc/self/exe", "proc/kcore",
+                 "proc/sys/kernel/hostname", "sys/kernel/uevent_seqnum"):
+        yield device.case("mount", f"kernel/{path}", NOT_ALLOWED)
+    device.good("kernel/x")
+    yield case_sent(device, "mount", "kernel/x")
