@@ -162,7 +162,7 @@ def test_device_speaks_only_for_itself(shared, intruder):
     operator = shared.observer(subscribe=("beckon/v1/#",))
     liar = intruder()
     for topic in ("beckon/v1/restaurant_1/status/lie", "beckon/v1/restaurant_1/presence", "beckon/v1/restaurant_1/receipt/lie",
-                  "beckon/v1/restaurant_1/cmd/upload/lie", "beckon/v1/intruder/cmd/upload/lie", "beckon/v1/intruder/receipt/lie"):
+                  "beckon/v1/restaurant_1/cmd/upload/lie", "beckon/v1/restaurant_1/cmd/cancel/lie", "beckon/v1/restaurant_1/cmd/receipt/lie", "beckon/v1/intruder/cmd/upload/lie", "beckon/v1/intruder/receipt/lie"):
         liar.publish(topic, {"state": "done", "online": False, "path": "/x", "receipt": "x"})
     liar.publish("beckon/v1/intruder/status/truth", {"state": "failed", "path": "/x"})
     operator.wait_for("beckon/v1/intruder/status/truth")
@@ -181,6 +181,22 @@ def test_device_can_not_take_over_another_ones_session(shared, intruder):
     operator.wait_for("beckon/v1/restaurant_2/receipt/kept")
     assert not victim.log_lines("(?i)disconnected|trying again")
     assert thief.messages == []
+
+
+def test_device_can_neither_see_nor_change_another_ones_incomplete_upload(shared, pki):
+    path = "/v1/uploads/shared-id"
+    mine, theirs = shared.https(pki.client("restaurant_1")), shared.https(pki.client("intruder"))
+    half = {"Upload-Complete": "?0", "Upload-Length": "8"}
+    resume = {"Content-Type": "application/partial-upload", "Upload-Offset": "4", "Upload-Complete": "?1"}
+    assert mine.request("PUT", path, b"mine", half).status == 201
+    for method, body, headers in (("HEAD", None, {}), ("GET", None, {}), ("DELETE", None, {}), ("PATCH", b"evil", resume)):
+        assert theirs.request(method, path, body, headers).status == 404, method
+        assert theirs.request(method, path + "?client=restaurant_1", body, headers).status == 404, method
+    assert theirs.request("PUT", path, b"evil", half).status == 201  # an upload of their own
+    assert theirs.request("DELETE", path).status == 204
+    assert mine.request("HEAD", path)["Upload-Offset"] == "4"
+    assert mine.request("PATCH", path, b"mine", resume).status == 200
+    assert shared.stored("restaurant_1", "shared-id").read_bytes() == b"minemine" and shared.stored("intruder", "shared-id") is None
 
 
 def test_operator_can_neither_read_commands_nor_forge_receipts(shared):
