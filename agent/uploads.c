@@ -136,8 +136,8 @@ static void finish(Uploads *uploads, Job *job, UploadState state)
     if (state == UPLOAD_DONE)
         log_at(LOG_LEVEL_INFO, NULL, job->id, "done: %s, %s", job->path, bytes);
     else
-        log_at(LOG_LEVEL_WARN, NULL, job->id, "%s: %s: %s %s", upload_state_name(state), job->path,
-               job->problem.reason, job->problem.message);
+        log_at(LOG_LEVEL_WARN, NULL, job->id, "%s: %s %s: %s", upload_state_name(state), job->problem.reason,
+               job->problem.message, job->path); /* last: a long one is cut */
     (void)save(uploads, job);
     report(uploads, job);
 }
