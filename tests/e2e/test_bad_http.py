@@ -284,6 +284,13 @@ def test_bad_range_gives_the_whole_a_part_or_416(house, device, value):
     assert answer.status != 206 or int(answer.header("Content-Length")) == len(answer.body)
 
 
+@pytest.mark.parametrize("client", ["", "..", ".", "a/b", "%2e%2e", "..%2f..", "restaurant_1%2f..", "restaurant_1%00", "x" * 65, "+", "%23", "restaurant_1&client=..", "%ff", "-a", "restaurant_1%0a"])
+def test_coordinator_names_clients_only(house, pki, client):
+    coordinator = house.https(pki.service("coordinator"))
+    answer = send(coordinator, request(method="GET", path=f"/v1/uploads/x?client={client}"), quiet_s=20)
+    assert answer.status in (400, 404), answer
+
+
 # one request inside another
 
 
