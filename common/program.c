@@ -1,5 +1,7 @@
 #include "common/program.h"
 
+#include "common/loop.h"
+
 #include <getopt.h>
 #include <signal.h>
 #include <string.h>
@@ -60,6 +62,7 @@ int program_start(const Program *program, int argc, char **argv)
     const char *file = access(program->default_config, F_OK) == 0 ? program->default_config : NULL;
     bool check_only = false;
 
+    loop_block_signals();
     log_setup(program->name, LOG_LEVEL_INFO, false);
     for (int option; (option = getopt_long(argc, argv, "c:hV", long_options, NULL)) != -1;) {
         switch (option) {
