@@ -164,10 +164,8 @@ static void on_progress(void *userdata, uint64_t sent_bytes)
 
 static void try_again(Uploads *uploads, Job *job, uint64_t retry_after_ms)
 {
-    uint64_t wait_ms = backoff_next_ms(&job->backoff);
+    uint64_t wait_ms = backoff_next_after_ms(&job->backoff, retry_after_ms);
 
-    if (wait_ms < retry_after_ms)
-        wait_ms = retry_after_ms;
     job->hold_ms = clock_monotonic_ms() + (int64_t)retry_after_ms;
     job->due_ms = clock_monotonic_ms() + (int64_t)wait_ms;
     log_at(LOG_LEVEL_WARN, NULL, job->id, "attempt %u failed: %s %s; trying again in %.1f s", job->attempt,
@@ -504,8 +502,8 @@ void uploads_connected(Uploads *uploads)
         Backoff soon = {.min_ms = SOON_MS, .max_ms = SOON_MS};
         int64_t due = now + (int64_t)backoff_next_ms(&soon);
         report(uploads, job);
-        if (is_waiting(job) && due < job->due_ms)
-            job->due_ms = due > job->hold_ms ? due : job->hold_ms;
+        if (is_waiting(job) && due < job->due_ms && job->hold_ms <= now)
+            job->due_ms = due;
     }
     schedule(uploads);
 }
