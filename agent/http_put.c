@@ -179,7 +179,8 @@ static void set_connection(CURL *curl, const HttpPut *put)
     curl_easy_setopt(curl, CURLOPT_CAPATH, NULL); /* or the system's CAs would be trusted too */
     curl_easy_setopt(curl, CURLOPT_SSLCERT, put->cert_file);
     curl_easy_setopt(curl, CURLOPT_SSLKEY, put->key_file);
-    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECT_TIMEOUT_S);
+    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECT_TIMEOUT_S); /* and name resolution */
+    curl_easy_setopt(curl, CURLOPT_QUICK_EXIT, 1L); /* else the end waits for a silent name server */
     curl_easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
 }
