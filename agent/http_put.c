@@ -137,20 +137,25 @@ static int on_progress(void *userdata, curl_off_t down_total, curl_off_t down, c
     return 1;
 }
 
-static struct curl_slist *make_headers(const HttpPut *put)
+static int append(struct curl_slist **list, const char *header)
 {
-    char *trailer CLEANUP(free_ptr) = text_format("Trailer: %s", put->trailer_name ? put->trailer_name : "");
-    struct curl_slist *list = trailer ? curl_slist_append(NULL, trailer) : NULL;
+    struct curl_slist *longer = header ? curl_slist_append(*list, header) : NULL;
 
-    for (const char *const *header = put->headers; list && *header; header++) {
-        struct curl_slist *longer = curl_slist_append(list, *header);
-        if (!longer) {
-            curl_slist_free_all(list);
-            return NULL;
-        }
-        list = longer;
-    }
-    return list;
+    if (!longer)
+        return -ENOMEM;
+    *list = longer;
+    return 0;
+}
+
+/* 0 or -ENOMEM; the caller frees the list in either case. */
+static int make_headers(const HttpPut *put, bool has_body, struct curl_slist **list)
+{
+    char *trailer CLEANUP(free_ptr) = has_body ? text_format("Trailer: %s", put->trailer_name) : NULL;
+    int r = has_body ? append(list, trailer) : 0;
+
+    for (const char *const *header = put->headers; r == 0 && header && *header; header++)
+        r = append(list, *header);
+    return r;
 }
 
 static void set_callbacks(CURL *curl, Transfer *transfer)
@@ -219,8 +224,9 @@ static void perform(CURL *curl, HttpAnswer *answer)
     answer->body[answer->body_size] = '\0';
 }
 
-static void set_bare(CURL *curl, const HttpPut *put)
+static void set_bare(CURL *curl, const HttpPut *put, struct curl_slist *headers)
 {
+    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     if (strcmp(put->method, "HEAD") == 0)
         curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
     else
@@ -242,15 +248,15 @@ int http_put(const HttpPut *put, HttpAnswer *ret_answer)
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return -ENOMEM;
     CURL *curl = curl_easy_init();
-    struct curl_slist *headers = has_body ? make_headers(put) : NULL;
-    int r = curl && (headers || !has_body) ? 0 : -ENOMEM;
+    struct curl_slist *headers = NULL;
+    int r = curl ? make_headers(put, has_body, &headers) : -ENOMEM;
     if (r == 0) {
         set_connection(curl, put);
         set_callbacks(curl, &transfer);
         if (has_body)
             set_upload(curl, &transfer, headers);
         else
-            set_bare(curl, put);
+            set_bare(curl, put, headers);
         perform(curl, ret_answer);
     }
     curl_slist_free_all(headers);

@@ -10,6 +10,11 @@ bool job_is_final(const Job *job)
     return job->state != UPLOAD_ACCEPTED && job->state != UPLOAD_RUNNING;
 }
 
+bool job_is_expired(const Job *job)
+{
+    return job->expires_unix_s && clock_unix_ms() / 1000 >= (int64_t)job->expires_unix_s;
+}
+
 Job *job_new(const char *id, const UploadCommand *command)
 {
     Job *job = calloc(1, sizeof(*job));
@@ -30,11 +35,17 @@ Job *job_new(const char *id, const UploadCommand *command)
     return job;
 }
 
+void job_close_file(Job *job)
+{
+    close_fd(&job->fd);
+    job->fd = -1;
+}
+
 Job *job_free(Job *job)
 {
     if (!job)
         return NULL;
-    close_fd(&job->fd);
+    job_close_file(job);
     free(job->path);
     free(job);
     return NULL;
@@ -74,8 +85,8 @@ static char *job_command(const Job *job)
 }
 
 /* On disk a job is the two messages it consists of, and what the next process must know:
- * {"command":{...},"status":{...},"reported":true,"file":"...","restarted":false}; the
- * command is missing from a cancel that came before its command. */
+ * {"command":{...},"status":{...},"reported":true,"file":"...","restarted":false,"cancelled":1763735000000};
+ * the command is missing from a cancel that came before its command. */
 char *job_format(const Job *job)
 {
     cJSON *object CLEANUP(json_delete) = cJSON_CreateObject();
@@ -85,7 +96,8 @@ char *job_format(const Job *job)
     if (!command || !status || (*job->path && !cJSON_AddRawToObject(object, "command", command)) ||
         !cJSON_AddRawToObject(object, "status", status) ||
         !cJSON_AddBoolToObject(object, "reported", job->reported) ||
-        !cJSON_AddBoolToObject(object, "restarted", job->restarted))
+        !cJSON_AddBoolToObject(object, "restarted", job->restarted) ||
+        (job->cancelled_unix_ms && !json_add_u64(object, "cancelled", (uint64_t)job->cancelled_unix_ms)))
         return NULL;
     if (job->has_snapshot) {
         char file[SNAPSHOT_TEXT_SIZE];
@@ -125,6 +137,7 @@ Job *job_parse(const char *id, const char *text, size_t size)
     Problem problem;
     const char *file = NULL;
     bool reported = false;
+    uint64_t cancelled_unix_ms = 0;
 
     if (!status_text || !command || !status ||
         (command_text && upload_command_parse(command_text, strlen(command_text), command, &problem) < 0) ||
@@ -136,8 +149,10 @@ Job *job_parse(const char *id, const char *text, size_t size)
         return NULL;
     take_status(job, status);
     job->reported = reported;
-    (void)json_get_bool(object, "restarted",
-                        &job->restarted); /* not in the records of 0.1.0, as is the next */
+    /* Not in the records of 0.1.0, or not in every record: */
+    (void)json_get_bool(object, "restarted", &job->restarted);
+    if (json_get_u64(object, "cancelled", &cancelled_unix_ms) == JSON_OK)
+        job->cancelled_unix_ms = (int64_t)cancelled_unix_ms;
     job->has_snapshot =
         json_get_string_ref(object, "file", &file) == JSON_OK && snapshot_parse(file, &job->snapshot);
     return job;

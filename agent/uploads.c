@@ -17,8 +17,9 @@
 #define SOON_MS 2000            /* after the link is back: within this, not all in one moment */
 #define RUNNING_INTERVAL_MS 950 /* the worker ticks once a second */
 #define UNREPORTED_MAX 1000     /* ends that the broker has not acknowledged */
-#define DROP_TIMEOUT_MS 10000   /* a receiver that does not answer is not waited for when all is cancelled */
 #define FORGET_INTERVAL_MS (24LL * 3600 * 1000)
+#define CANCELLING_MAX_MS                                                                                    \
+    (7LL * 24 * 3600 * 1000) /* then the receiver has dropped it by itself, or is gone */
 
 struct Uploads {
     Loop *loop;
@@ -43,9 +44,11 @@ static Job *find(const Uploads *uploads, const char *id)
 
 static void append(Uploads *uploads, Job *job)
 {
+    const AgentConfig *config = uploads->config;
     Job **at = &uploads->jobs;
 
     job->tag = ++uploads->last_tag;
+    job->backoff = (Backoff){.min_ms = config->retry_min_ms, .max_ms = config->retry_max_ms};
     while (*at && (*at)->at_unix_ms <= job->at_unix_ms)
         at = &(*at)->next;
     job->next = *at;
@@ -128,8 +131,7 @@ static void finish(Uploads *uploads, Job *job, UploadState state)
     job->state = state;
     job->at_unix_ms = clock_unix_ms();
     job->reported = false;
-    close_fd(&job->fd);
-    job->fd = -1;
+    job_close_file(job);
     text_bytes(job->sent_bytes, bytes);
     if (state == UPLOAD_DONE)
         log_at(LOG_LEVEL_INFO, NULL, job->id, "done: %s, %s", job->path, bytes);
@@ -146,11 +148,6 @@ static void expire(Uploads *uploads, Job *job)
         (void)problem_set(&job->problem, ERROR_DEADLINE_EXCEEDED, "EXPIRED",
                           "The request's time was over before the upload could start; ask again.");
     finish(uploads, job, UPLOAD_FAILED);
-}
-
-static bool is_expired(const Job *job)
-{
-    return job->expires_unix_s && clock_unix_ms() / 1000 >= (int64_t)job->expires_unix_s;
 }
 
 static void on_progress(void *userdata, uint64_t sent_bytes)
@@ -173,7 +170,37 @@ static void try_again(Uploads *uploads, Job *job, uint64_t retry_after_ms)
     report_running(uploads, job);
 }
 
-static bool start_drop(Uploads *uploads, Job *job);
+/* Of a job that is cancelled. Only the receiver knows whether the file has arrived all the same, so that it
+ * is asked after the worker that was sending; and again, until it has answered. */
+static void on_cancelled_ended(Uploads *uploads, Job *job, const UploadLine *result)
+{
+    if (result->problem.code == ERROR_CANCELLED || PLANTED("late-cancel")) {
+        job->problem = result->problem;
+        finish(uploads, job, UPLOAD_CANCELLED);
+    } else if (job->dropping) {
+        (void)problem_set(&job->problem, ERROR_CANCELLED, "CANCELLING",
+                          "Cancelled; the receiver could not be told yet: %s", result->problem.message);
+        try_again(uploads, job, result->retry_after_ms);
+    }
+}
+
+static void on_failed(Uploads *uploads, Job *job, const UploadLine *result)
+{
+    bool mismatch = result->problem.code == ERROR_DATA_LOSS;
+
+    job->problem = result->problem;
+    if (result->problem.code == ERROR_CANCELLED) {
+        finish(uploads, job, UPLOAD_CANCELLED);
+    } else if (!result->retry || (mismatch && ++job->mismatches >= MISMATCHES_MAX)) {
+        finish(uploads, job, UPLOAD_FAILED);
+    } else if (job_is_expired(job)) {
+        expire(uploads, job);
+    } else {
+        if (mismatch) /* what was sent so far is not what the file is: the next attempt begins anew */
+            job->has_snapshot = false;
+        try_again(uploads, job, result->retry_after_ms);
+    }
+}
 
 static void on_ended(void *userdata, const UploadLine *result)
 {
@@ -181,68 +208,52 @@ static void on_ended(void *userdata, const UploadLine *result)
     Uploads *uploads = job->uploads;
 
     job->sent_bytes = result->sent_bytes ? result->sent_bytes : job->sent_bytes;
-    job->problem = result->problem;
     if (result->kind == UPLOAD_LINE_DONE) {
         job->has_sha256 = true;
         memcpy(job->sha256, result->sha256, SHA256_SIZE);
         job->problem = (Problem){0};
         finish(uploads, job, UPLOAD_DONE);
-    } else if (job->cancelled) {
-        bool dropped = job->dropping || PLANTED("late-cancel");
-        job->worker = worker_free(job->worker);
-        if (!dropped && start_drop(uploads, job))
-            return;
-        (void)problem_set(&job->problem, ERROR_CANCELLED, "CANCELLED", "Cancelled while it was being sent.");
-        finish(uploads, job, UPLOAD_CANCELLED);
-    } else if (result->problem.code == ERROR_CANCELLED) {
-        finish(uploads, job, UPLOAD_CANCELLED);
-    } else if (!result->retry ||
-               (result->problem.code == ERROR_DATA_LOSS && ++job->mismatches >= MISMATCHES_MAX)) {
-        finish(uploads, job, UPLOAD_FAILED);
-    } else if (is_expired(job)) {
-        expire(uploads, job);
+    } else if (job->cancelled_unix_ms) {
+        on_cancelled_ended(uploads, job, result);
     } else {
-        if (result->problem.code == ERROR_DATA_LOSS)
-            job->has_snapshot =
-                false; /* what was sent so far is not what the file is: the next attempt begins anew */
-        try_again(uploads, job, result->retry_after_ms);
+        on_failed(uploads, job, result);
     }
+    job->dropping = false;
     job->worker = worker_free(job->worker);
     schedule(uploads);
 }
 
-static int start_worker(Uploads *uploads, Job *job, const char *url, bool resume)
+static int start_worker(Uploads *uploads, Job *job, const UploadJob *upload, int fd)
 {
-    const AgentConfig *config = uploads->config;
-    UploadJob upload = attempt_job(config, job, url, resume);
-
     WorkerEvents events = {.progress = on_progress, .ended = on_ended, .userdata = job};
 
     job->uploads = uploads;
-    return worker_start(uploads->loop, config->worker, &upload, job->fd, &events, &job->worker);
+    return worker_start(uploads->loop, uploads->config->worker, upload, fd, &events, &job->worker);
 }
 
-/* Of a job that is cancelled and may have arrived all the same: only the receiver knows, and drops it if it
- * has not. Whether that has begun; on_ended() follows. */
-static bool start_drop(Uploads *uploads, Job *job)
+/* The next attempt of a job that is cancelled: a worker that tells the receiver. 0 or a negative errno. */
+static int start_drop(Uploads *uploads, Job *job)
 {
     const char *url = agent_config_receiver(uploads->config, job->receiver);
-    int nothing CLEANUP(close_fd) = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    WorkerEvents events = {.progress = on_progress, .ended = on_ended, .userdata = job};
 
-    if (!url || nothing < 0)
-        return false;
+    if (!url || clock_unix_ms() - job->cancelled_unix_ms > CANCELLING_MAX_MS) {
+        (void)problem_set(
+            &job->problem, ERROR_CANCELLED, "CANCELLED",
+            "Cancelled; the receiver could not be told, and removes by itself what it has of the file.");
+        finish(uploads, job, UPLOAD_CANCELLED);
+        return 0;
+    }
+    int nothing CLEANUP(close_fd) = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (nothing < 0)
+        return -errno;
     UploadJob upload = attempt_job(uploads->config, job, url, false);
     upload.drop = 1;
-    if (upload.stall_ms > DROP_TIMEOUT_MS)
-        upload.stall_ms = DROP_TIMEOUT_MS;
-    job->uploads = uploads;
-    job->cancelled = job->dropping = true;
-    return worker_start(uploads->loop, uploads->config->worker, &upload, nothing, &events, &job->worker) == 0;
+    job->dropping = true;
+    return start_worker(uploads, job, &upload, nothing);
 }
 
-/* Starts the next attempt. */
-static void start(Uploads *uploads, Job *job)
+/* The next attempt of another. 0, also if this was its end, or a negative errno. */
+static int start_upload(Uploads *uploads, Job *job)
 {
     const char *url = agent_config_receiver(uploads->config, job->receiver);
     bool resume = false;
@@ -252,23 +263,32 @@ static void start(Uploads *uploads, Job *job)
             try_again(uploads, job, 0);
         else
             finish(uploads, job, UPLOAD_FAILED);
-        return;
+        return 0;
     }
     job->state = UPLOAD_RUNNING;
     job->attempt++;
     job->at_unix_ms = clock_unix_ms();
+    UploadJob upload = attempt_job(uploads->config, job, url, resume);
     int r = save(uploads, job); /* the attempt's number must never come a second time */
     if (r == 0)
-        r = start_worker(uploads, job, url, resume);
+        r = start_worker(uploads, job, &upload, job->fd);
+    if (r < 0)
+        return r;
+    log_at(LOG_LEVEL_INFO, NULL, job->id, "sending %s, %llu bytes, attempt %u", job->path,
+           (unsigned long long)job->size_bytes, job->attempt);
+    report_running(uploads, job);
+    return 0;
+}
+
+static void start(Uploads *uploads, Job *job)
+{
+    int r = job->cancelled_unix_ms ? start_drop(uploads, job) : start_upload(uploads, job);
+
     if (r < 0) {
         (void)problem_set(&job->problem, ERROR_INTERNAL, "WORKER_NOT_STARTED",
                           "The upload can't be started: %s.", strerror(-r));
         try_again(uploads, job, 0);
-        return;
     }
-    log_at(LOG_LEVEL_INFO, NULL, job->id, "sending %s, %llu bytes, attempt %u", job->path,
-           (unsigned long long)job->size_bytes, job->attempt);
-    report_running(uploads, job);
 }
 
 static bool is_waiting(const Job *job)
@@ -285,13 +305,22 @@ void uploads_count(const Uploads *uploads, unsigned *ret_active, unsigned *ret_q
     }
 }
 
-/* The next job to start, or NULL and the time until one is due (-1: none). */
+/* How many workers there may be beside one for this job. A cancel need not wait for the end of an upload:
+ * there is a place more for it. */
+static unsigned places_for(const Uploads *uploads, const Job *job)
+{
+    return (unsigned)uploads->config->concurrency + (job->cancelled_unix_ms ? 1 : 0);
+}
+
+/* The next job to start, or NULL and the time until one is due (-1: none, or no room). */
 static Job *next_due(const Uploads *uploads, int64_t *ret_wait_ms)
 {
     int64_t now = clock_monotonic_ms(), wait_ms = -1;
+    unsigned active = 0, queued = 0;
 
+    uploads_count(uploads, &active, &queued);
     for (Job *job = uploads->jobs; job; job = job->next) {
-        if (!is_waiting(job))
+        if (!is_waiting(job) || active >= places_for(uploads, job))
             continue;
         if (job->due_ms <= now)
             return job;
@@ -305,14 +334,9 @@ static Job *next_due(const Uploads *uploads, int64_t *ret_wait_ms)
 static void schedule(Uploads *uploads)
 {
     int64_t wait_ms = -1;
-    unsigned active = 0, queued = 0;
 
-    for (;;) {
-        uploads_count(uploads, &active, &queued);
-        Job *job = active < uploads->config->concurrency ? next_due(uploads, &wait_ms) : NULL;
-        if (!job)
-            break;
-        if (is_expired(job))
+    for (Job *job; (job = next_due(uploads, &wait_ms)) != NULL;) {
+        if (job_is_expired(job) && !job->cancelled_unix_ms)
             expire(uploads, job);
         else
             start(uploads, job);
@@ -360,27 +384,12 @@ static void reap_workers(void *userdata)
 static int examine(Uploads *uploads, Job *job)
 {
     unsigned active = 0, queued = 0;
-    AllowedFile file;
 
     uploads_count(uploads, &active, &queued);
-    if (is_expired(job))
-        return problem_set(
-            &job->problem, ERROR_DEADLINE_EXCEEDED, "EXPIRED",
-            "The request's time was over when it arrived; ask again, and check the device's clock.");
-    if (!agent_config_receiver(uploads->config, job->receiver))
-        return problem_set(&job->problem, ERROR_INVALID_ARGUMENT, "UNKNOWN_RECEIVER",
-                           "The device has no receiver of this name; [receivers] in agent.conf lists them.");
     if (active + queued >= uploads->config->concurrency + uploads->config->queue)
         return problem_set(&job->problem, ERROR_RESOURCE_EXHAUSTED, "QUEUE_FULL",
                            "The device has %u uploads waiting already; ask again later.", queued);
-    if (policy_open(&uploads->policy, job->path, job->max_size_bytes, &file, &job->problem) < 0)
-        return -1;
-    job->fd = file.fd;
-    job->has_snapshot = true;
-    job->snapshot = file.snapshot;
-    job->has_size = true;
-    job->size_bytes = file.snapshot.size_bytes;
-    return 0;
+    return attempt_examine(uploads->config, &uploads->policy, job);
 }
 
 /* A final job that nobody keeps: told once and freed. */
@@ -414,8 +423,6 @@ static void accept_or_reject(Uploads *uploads, Job *job)
         finish(uploads, job, UPLOAD_REJECTED);
         return;
     }
-    job->backoff =
-        (Backoff){.min_ms = uploads->config->retry_min_ms, .max_ms = uploads->config->retry_max_ms};
     r = save(uploads, job);
     if (r < 0) {
         (void)problem_set(&job->problem, ERROR_RESOURCE_EXHAUSTED, r == -ENOSPC ? "NO_SPACE" : "NOT_RECORDED",
@@ -466,23 +473,38 @@ void uploads_command(Uploads *uploads, const char *id, const void *payload, size
     forget_some(uploads);
 }
 
+/* Of a job whose file may have arrived, whole or in part: on disk first, so that no restart goes on sending.
+ * An attempt of its own, so that the receiver refuses what may still be on its way from an earlier one. */
+static void cancel_begun(Uploads *uploads, Job *job)
+{
+    job->cancelled_unix_ms = clock_unix_ms();
+    job->attempt++;
+    job->hold_ms = job->due_ms = 0;
+    job_close_file(job);
+    backoff_reset(&job->backoff);
+    (void)problem_set(&job->problem, ERROR_CANCELLED, "CANCELLING", "Cancelled; the receiver is being told.");
+    (void)save(uploads, job);
+    report(uploads, job);
+    if (job->worker)
+        worker_stop(job->worker); /* its end may still be that it is done */
+    else
+        schedule(uploads);
+}
+
 void uploads_cancel(Uploads *uploads, const char *id)
 {
     Job *job = find(uploads, id);
 
-    if (job && job->worker) {
-        if (!job->cancelled)
-            worker_stop(job->worker);
-        job->cancelled = true; /* its end decides: the file may be there already */
+    if (!job && is_repeated(uploads, id))
+        return;
+    if (job && (job_is_final(job) || job->cancelled_unix_ms)) {
+        report(uploads, job);
         return;
     }
-    if ((job && job_is_final(job)) || (!job && is_repeated(uploads, id))) {
-        if (job)
-            report(uploads, job);
+    if (job && job->attempt > 0) {
+        cancel_begun(uploads, job);
         return;
     }
-    if (job && job->attempt > 0 && start_drop(uploads, job))
-        return;
     if (!job) {
         job = job_new(id, &(UploadCommand){0});
         if (!job)
@@ -527,11 +549,8 @@ static void resume(Job *job, void *userdata)
         return;
     }
     append(uploads, job);
-    if (job_is_final(job))
-        return;
-    job->backoff =
-        (Backoff){.min_ms = uploads->config->retry_min_ms, .max_ms = uploads->config->retry_max_ms};
-    log_at(LOG_LEVEL_INFO, NULL, job->id, "going on after a restart: %s", job->path);
+    if (!job_is_final(job))
+        log_at(LOG_LEVEL_INFO, NULL, job->id, "going on after a restart: %s", job->path);
 }
 
 int uploads_new(Loop *loop, const AgentConfig *config, const UploadsEvents *events, Uploads **ret_uploads)
