@@ -2,6 +2,7 @@
 
 from engine.bench import CLIENT, Skipped, add_environment
 from harness.clock import YEAR_S, Clock, faketime_library
+from harness.waiting import SANITIZED
 
 from .kills import daemons_of
 
@@ -11,8 +12,8 @@ JUMPS_S = [-YEAR_S, -86400 * 2, -3600, -61, -5, 5, 61, 3600, 86400 * 2, 86400 * 
 def jumping(role):
     """The program's clock jumps during uploads, and is set right after a while."""
     def kind(bench):
-        if not faketime_library():
-            raise Skipped("needs faketime")
+        if SANITIZED or not faketime_library():
+            raise Skipped("needs faketime, and programs without sanitizers")
         house = bench.make_house()
         clock = Clock(house.folder / "clock")
         add_environment(house, role, clock.environment())
