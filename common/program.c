@@ -1,5 +1,7 @@
 #include "common/program.h"
 
+#include "common/loop.h"
+
 #include <getopt.h>
 #ifdef __GLIBC__
 #include <malloc.h>
@@ -85,6 +87,7 @@ int program_start(const Program *program, int argc, char **argv)
     bool check_only = false;
 
     program_keep_secrets();
+    loop_block_signals();
     log_setup(program->name, LOG_LEVEL_INFO, false);
     return_large_buffers();
     for (int option; (option = getopt_long(argc, argv, "c:hV", long_options, NULL)) != -1;) {

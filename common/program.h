@@ -42,6 +42,6 @@ enum {
  * tokens. program_start() does so too. */
 void program_keep_secrets(void);
 
-/* Handles --config FILE, --check-config, --help, --version (and -c, -h, -V), loads the configuration and sets
- * up the log. */
+/* Blocks the signals that end a daemon until its loop runs. Handles --config FILE, --check-config, --help,
+ * --version (and -c, -h, -V), loads the configuration and sets up the log. */
 int program_start(const Program *program, int argc, char **argv) MUST_CHECK;

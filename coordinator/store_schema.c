@@ -52,5 +52,7 @@ const char *const store_migrations[] = {
     "  reason TEXT NOT NULL"
     ") STRICT;"
     "CREATE INDEX request_events_request ON request_events (request);",
+    "CREATE INDEX requests_doubtful ON requests (updated_at) WHERE state IN ('failed', 'cancelled', "
+    "'expired');",
 };
 const size_t store_migration_count = ARRAY_SIZE(store_migrations);

@@ -86,7 +86,8 @@ def test_agent_sends_nothing_to_a_receiver_with_a_strange_certificate(shared, st
           "not done", 0.5)
     assert shared.stored(name, "strange") is None
     operator.publish(f"beckon/v1/{name}/cmd/cancel/strange", {})
-    operator.wait_for(f"beckon/v1/{name}/status/strange", lambda message: message["state"] == "cancelled")
+    operator.wait_for(f"beckon/v1/{name}/status/strange", lambda message: message.get("error", {}).get("reason") == "CANCELLING")
+    agent.stop()
 
 
 @pytest.mark.parametrize("whose", ["stranger's", "server's", "none"])
