@@ -128,7 +128,7 @@ static bool is_visible(const char *text)
 
 static bool is_query_text(const char *text, size_t size)
 {
-    return size == 0 || (!has_control(text, size) && !memchr(text, '\t', size));
+    return !text || (!has_control(text, size) && !memchr(text, '\t', size));
 }
 
 static bool are_well_formed(const Fields *fields)

@@ -38,6 +38,32 @@ int database_fail(const Database *database, const char *what)
     }
 }
 
+typedef struct Judge {
+    bool (*judge)(void *userdata, const char *text);
+    void *userdata;
+} Judge;
+
+static void call_judge(sqlite3_context *context, int count, sqlite3_value **arguments)
+{
+    const Judge *judge = sqlite3_user_data(context);
+    const char *text = (const char *)sqlite3_value_text(arguments[0]);
+    (void)count;
+    sqlite3_result_int(context, text && judge->judge(judge->userdata, text));
+}
+
+int database_add_function(Database *database, const char *name,
+                          bool (*judge)(void *userdata, const char *text), void *userdata)
+{
+    Judge *kept = malloc(sizeof(*kept));
+    if (!kept)
+        return -ENOMEM;
+    *kept = (Judge){judge, userdata};
+    return sqlite3_create_function_v2(database->handle, name, 1, SQLITE_UTF8 | SQLITE_DIRECTONLY, kept,
+                                      call_judge, NULL, NULL, free) == SQLITE_OK
+               ? 0
+               : database_fail(database, "add a function"); /* which has freed kept */
+}
+
 static int execute(Database *database, const char *sql, const char *what)
 {
     return sqlite3_exec(database->handle, sql, NULL, NULL, NULL) == SQLITE_OK ? 0

@@ -8,6 +8,7 @@
 #include "common/cleanup.h"
 
 #include <sqlite3.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,10 @@ Database *database_close(Database *database); /* every statement is finalized be
 
 /* What SQLite says of the call that has just failed, as a negative errno. what: "read the clients". */
 int database_fail(const Database *database, const char *what);
+
+/* SQL may then call name(text), which judge answers; false for NULL. */
+int database_add_function(Database *database, const char *name,
+                          bool (*judge)(void *userdata, const char *text), void *userdata) MUST_CHECK;
 
 /* A transaction. database_end() commits it, or rolls it back if result, of what was done in it, is not 0; it
  * returns the first failure. A rollback that fails, for want of memory, is made up for before anything else.

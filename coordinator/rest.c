@@ -11,8 +11,6 @@
 #define BODY_MAX 16384
 #define BODY_DROP ((size_t)1024 * 1024) /* of a body that is too long, before the connection is dropped */
 #define ALLOWED_SIZE 64
-#define STRANGERS_BURST 20
-#define STRANGERS_EVERY_MS 10000
 #define PROBLEM_TYPE "application/problem+json"
 
 /* --- the audit log --- */
@@ -219,7 +217,7 @@ static void refuse_path(Call *call, const char *allowed)
 /* What strangers can bring about at will is noted only so often. */
 static void note_stranger(const Call *call, const char *reason)
 {
-    static Throttle throttle = THROTTLE(STRANGERS_BURST, STRANGERS_EVERY_MS);
+    static Throttle throttle = THROTTLE_STRANGERS;
     uint64_t left_out = 0;
     if (!throttle_pass(&throttle, clock_monotonic_ms(), &left_out))
         return;

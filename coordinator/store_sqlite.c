@@ -10,14 +10,25 @@
 
 struct Store {
     Database *database;
+    const Grant *grant; /* whose eyes is_seen() has; NULL: everybody's */
 };
+
+static bool is_seen(void *userdata, const char *client)
+{
+    const Store *store = userdata;
+    return !store->grant || grant_sees(store->grant, client);
+}
 
 int store_open(const char *path, Store **ret_store)
 {
     Store *store CLEANUP(free_ptr) = calloc(1, sizeof(*store));
     int r = store ? database_open(path, &store->database) : -ENOMEM;
     if (r == 0)
+        r = database_add_function(store->database, "is_seen", is_seen, store);
+    if (r == 0)
         *ret_store = TAKE_PTR(store);
+    else if (store)
+        (void)database_close(store->database);
     return r;
 }
 
@@ -272,16 +283,30 @@ void store_prune_followed(Store *store, const char *client, size_t keep, size_t 
 
 /* --- requests: look-ups --- */
 
-/* The next row that grant sees. 0, STORE_E_ABSENT at the end, or a negative errno. */
-static int next_request(Store *store, sqlite3_stmt *statement, const Grant *grant, Request *ret_request)
+/* Reads at most max rows. */
+static int read_requests(Store *store, sqlite3_stmt *statement, Request *rows, size_t max, size_t *ret_count)
 {
-    int step;
-    while ((step = sqlite3_step(statement)) == SQLITE_ROW) {
-        const char *client = (const char *)sqlite3_column_text(statement, 1);
-        if (!grant || (client && grant_sees(grant, client)))
-            return read_request(statement, ret_request);
+    size_t count = 0;
+    int step = SQLITE_DONE;
+    while (count < max && (step = sqlite3_step(statement)) == SQLITE_ROW) {
+        int r = read_request(statement, &rows[count]);
+        if (r < 0)
+            return r;
+        count++;
     }
-    return step == SQLITE_DONE ? STORE_E_ABSENT : database_fail(store->database, "read requests");
+    if (step != SQLITE_DONE && step != SQLITE_ROW)
+        return database_fail(store->database, "read requests");
+    *ret_count = count;
+    return 0;
+}
+
+static int read_only_request(Store *store, sqlite3_stmt *statement, Request *ret_request)
+{
+    size_t count = 0;
+    int r = read_requests(store, statement, ret_request, 1, &count);
+    if (r < 0)
+        return r;
+    return count == 1 ? 0 : STORE_E_ABSENT;
 }
 
 int store_get_request(Store *store, const char *client, const char *id, Request *ret_request)
@@ -294,25 +319,28 @@ int store_get_request(Store *store, const char *client, const char *id, Request 
         return r;
     statement_bind_text(statement, ":client", client);
     statement_bind_text(statement, ":id", id);
-    return next_request(store, statement, NULL, ret_request);
+    return read_only_request(store, statement, ret_request);
 }
 
 /* A device can't hide a request of ours behind an upload of its own with the same id: ours comes first. */
 int store_find_request(Store *store, const Grant *grant, const char *id, Request *ret_request)
 {
     sqlite3_stmt *statement CLEANUP(statement_finalize) = NULL;
-    int r = database_prepare(
-        store->database,
-        "SELECT " REQUEST_COLUMNS " FROM requests WHERE id = :id ORDER BY origin = 'rest' DESC", &statement);
+    int r = database_prepare(store->database,
+                             "SELECT " REQUEST_COLUMNS " FROM requests WHERE id = :id AND is_seen(client)"
+                             " ORDER BY origin = 'rest' DESC LIMIT 2",
+                             &statement);
     if (r < 0)
         return r;
+    store->grant = grant;
     statement_bind_text(statement, ":id", id);
-    r = next_request(store, statement, grant, ret_request);
+    r = read_only_request(store, statement, ret_request);
     if (r != 0 || ret_request->origin == ORIGIN_REST)
         return r;
-    Request *second CLEANUP(free_ptr) = malloc(sizeof(*second));
-    r = second ? next_request(store, statement, grant, second) : -ENOMEM;
-    return r == STORE_E_ABSENT ? 0 : r == 0 ? STORE_E_AMBIGUOUS : r;
+    int step = sqlite3_step(statement);
+    if (step == SQLITE_ROW)
+        return STORE_E_AMBIGUOUS;
+    return step == SQLITE_DONE ? 0 : database_fail(store->database, "read a request");
 }
 
 int store_find_idempotent(Store *store, const char *key, Request *ret_request)
@@ -323,17 +351,18 @@ int store_find_idempotent(Store *store, const char *key, Request *ret_request)
     if (r < 0)
         return r;
     statement_bind_text(statement, ":key", key);
-    return next_request(store, statement, NULL, ret_request);
+    return read_only_request(store, statement, ret_request);
 }
 
+/* The inner query reads the index requests_listed only: who sees few of very many rows is no burden. */
 int store_list_requests(Store *store, const RequestFilter *filter, Request *rows, size_t max,
                         size_t *ret_count)
 {
     char *sql CLEANUP(free_ptr) =
-        text_format("SELECT " REQUEST_COLUMNS " FROM requests WHERE TRUE%s%s%s ORDER BY seq DESC%s",
+        text_format("SELECT " REQUEST_COLUMNS " FROM requests WHERE seq IN (SELECT seq FROM requests"
+                    " WHERE is_seen(client)%s%s%s ORDER BY seq DESC LIMIT :max) ORDER BY seq DESC",
                     filter->client ? " AND client = :client" : "", filter->state ? " AND state = :state" : "",
-                    filter->before_seq ? " AND seq < :before" : "",
-                    filter->client ? " LIMIT :max" : ""); /* or the whole of it is sorted */
+                    filter->before_seq ? " AND seq < :before" : "");
     sqlite3_stmt *statement CLEANUP(statement_finalize) = NULL;
     int r = sql ? database_prepare(store->database, sql, &statement) : -ENOMEM;
     if (r < 0)
@@ -345,14 +374,8 @@ int store_list_requests(Store *store, const RequestFilter *filter, Request *rows
     if (filter->before_seq)
         statement_bind_number(statement, ":before", filter->before_seq);
     statement_bind_number(statement, ":max", (int64_t)max);
-    size_t count = 0;
-    while (r == 0 && count < max) {
-        r = next_request(store, statement, filter->grant, &rows[count]);
-        count += r == 0;
-    }
-    if (r >= 0)
-        *ret_count = count;
-    return r < 0 ? r : 0;
+    store->grant = filter->grant;
+    return read_requests(store, statement, rows, max, ret_count);
 }
 
 /* Calls each for every row; ends at the first that does not return 0. */

@@ -11,10 +11,17 @@
 #include <sys/socket.h>
 
 #define ROUNDS_MAX 200
+
+#if MHD_VERSION >= 0x00097601
+#define STRICT MHD_OPTION_CLIENT_DISCIPLINE_LVL, 1
+#else
+#define STRICT MHD_OPTION_STRICT_FOR_CLIENT, 1
+#endif
+
 #define TCHAR "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 static struct {
-    bool taken, trailer_taken, over;
+    bool taken;
     char *method, *path;
     size_t body_size;
 } seen;
@@ -52,19 +59,8 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connect
         return MHD_YES;
     }
     unsigned status = http_trailer_check(connection);
-    seen.trailer_taken = status == 0;
     answer(connection, status ? status : 200);
     return MHD_YES;
-}
-
-static void on_completed(void *userdata, struct MHD_Connection *connection, void **state,
-                         enum MHD_RequestTerminationCode code)
-{
-    (void)userdata;
-    (void)connection;
-    (void)state;
-    (void)code;
-    seen.over = true;
 }
 
 static size_t keep_encoded(void *userdata, struct MHD_Connection *connection, char *text)
@@ -84,10 +80,9 @@ static void quiet(void *userdata, const char *format, va_list args)
 static struct MHD_Daemon *start(void)
 {
     return MHD_start_daemon(MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, NULL,
-                            MHD_OPTION_EXTERNAL_LOGGER, quiet, NULL, MHD_OPTION_NOTIFY_COMPLETED,
-                            on_completed, NULL, MHD_OPTION_UNESCAPE_CALLBACK, keep_encoded, NULL,
-                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)64 * 1024,
-                            MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+                            MHD_OPTION_EXTERNAL_LOGGER, quiet, NULL, MHD_OPTION_UNESCAPE_CALLBACK,
+                            keep_encoded, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)64 * 1024, STRICT,
+                            MHD_OPTION_END);
 }
 
 static void send_request(struct MHD_Daemon *daemon, const void *data, size_t size)
