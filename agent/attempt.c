@@ -6,6 +6,27 @@
 
 #define OPENINGS_MAX 10 /* several minutes with the usual back-off */
 
+int attempt_examine(const AgentConfig *config, int64_t now_unix_s, Job *job)
+{
+    AllowedFile file;
+
+    if (job_is_expired(job, now_unix_s))
+        return problem_set(
+            &job->problem, ERROR_DEADLINE_EXCEEDED, "EXPIRED",
+            "The request's time was over when it arrived; ask again, and check the device's clock.");
+    if (!agent_config_receiver(config, job->receiver))
+        return problem_set(&job->problem, ERROR_INVALID_ARGUMENT, "UNKNOWN_RECEIVER",
+                           "The device has no receiver of this name; [receivers] in agent.conf lists them.");
+    if (policy_open(&config->files, job->path, job->max_size_bytes, &file, &job->problem) < 0)
+        return -1;
+    job->fd = file.fd;
+    job->has_snapshot = true;
+    job->snapshot = file.snapshot;
+    job->has_size = true;
+    job->size_bytes = file.snapshot.size_bytes;
+    return 0;
+}
+
 /* For a job of an earlier process. */
 static int open_again(const AgentConfig *config, Job *job)
 {

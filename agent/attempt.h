@@ -1,10 +1,14 @@
-/* What one attempt at a job begins with: the file as it is now, and the order for the worker. */
+/* What a job, and each attempt at it, begins with: the file as it is now, and the order for the worker. */
 #pragma once
 
 #include "agent/config.h"
 #include "agent/job.h"
 #include "agent/policy.h"
 #include "agent/upload_job.h"
+
+/* All that speaks against a job when its command comes. Opens its file. 0, or -1 and the job's problem is
+ * set. */
+int attempt_examine(const AgentConfig *config, int64_t now_unix_s, Job *job) MUST_CHECK;
 
 /* Opens the file of a job that an earlier process left, and looks whether it is what earlier attempts have
  * sent. *ret_resume: they may be built upon. A file that was replaced, cut or rewritten meanwhile is sent

@@ -256,6 +256,8 @@ int agent_config_check(void *agent_config)
     mistakes += check_pin(config);
     mistakes += check_receivers(config);
     mistakes += policy_check_config(&config->files);
+    config->files.own_keys[0] = config->mqtt.key;
+    config->files.own_keys[1] = config->receiver_key;
     mistakes += check_coordinator_keys(config);
     mistakes += check_labels(config);
     mistakes += cage_check("agent", config->require_sandbox);

@@ -173,7 +173,8 @@ static int add_header(struct curl_slist **list, const char *line)
     return 0;
 }
 
-/* Ours go to the server only, not to a proxy (CURLHEADER_SEPARATE is the default since 7.42.1). */
+/* Ours go to the server only, not to a proxy (CURLHEADER_SEPARATE is the default since 7.42.1). 0 or -ENOMEM;
+ * the caller frees the list in either case. */
 static int make_headers(const HttpPut *put, bool has_body, struct curl_slist **list)
 {
     int r = 0;
@@ -186,7 +187,7 @@ static int make_headers(const HttpPut *put, bool has_body, struct curl_slist **l
         char *trailer CLEANUP(free_ptr) = text_format("Trailer: %s", put->trailer_name);
         r = add_header(list, trailer);
     }
-    for (const char *const *header = put->headers; r == 0 && has_body && *header; header++)
+    for (const char *const *header = put->headers; r == 0 && header && *header; header++)
         r = add_header(list, *header);
     return r;
 }
@@ -228,7 +229,8 @@ static void set_connection(CURL *curl, const HttpPut *put)
     curl_easy_setopt(curl, CURLOPT_CAPATH, NULL); /* or the system's CAs would be trusted too */
     curl_easy_setopt(curl, CURLOPT_SSLCERT, put->cert_file);
     curl_easy_setopt(curl, CURLOPT_SSLKEY, put->key_file);
-    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECT_TIMEOUT_S);
+    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECT_TIMEOUT_S); /* and name resolution */
+    curl_easy_setopt(curl, CURLOPT_QUICK_EXIT, 1L); /* else the end waits for a silent name server */
     curl_easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
 }

@@ -11,14 +11,14 @@
 #define HTTP_ANSWER_MAX 8192 /* bytes of an answer's body that are kept */
 
 typedef struct HttpPut {
-    const char *method; /* "PUT" or "PATCH"; "HEAD" or "DELETE", and then all that has to do with a body, and
-                           headers, are ignored */
+    const char *method; /* "PUT" or "PATCH"; "HEAD" or "DELETE", and then all that has to do with a body is
+                           ignored */
     const char *url;
     const char *ca_file, *cert_file, *key_file; /* PEM; ca_file alone is trusted */
     const char *pin;            /* "sha256//BASE64" of the server's public key, more after a ';'; NULL: any */
     const char *proxy;          /* NULL: none, whatever the environment says */
     const char *bearer;         /* a token for the server; NULL: none */
-    const char *const *headers; /* "Name: value", NULL at the end */
+    const char *const *headers; /* "Name: value", NULL at the end; NULL: none */
     const char *trailer_name;
     uint64_t rate_bytes_per_s; /* 0: unlimited */
     uint64_t min_rate_bytes_per_s, stall_ms;

@@ -10,6 +10,11 @@ bool job_is_final(const Job *job)
     return job->state != UPLOAD_ACCEPTED && job->state != UPLOAD_RUNNING;
 }
 
+bool job_is_expired(const Job *job, int64_t now_unix_s)
+{
+    return job->expires_unix_s && now_unix_s >= (int64_t)job->expires_unix_s;
+}
+
 Job *job_new(const char *id, const UploadCommand *command)
 {
     Job *job = calloc(1, sizeof(*job));
@@ -38,11 +43,17 @@ void job_wipe_ticket(Job *job)
     job->ticket = NULL;
 }
 
+void job_close_file(Job *job)
+{
+    close_fd(&job->fd);
+    job->fd = -1;
+}
+
 Job *job_free(Job *job)
 {
     if (!job)
         return NULL;
-    close_fd(&job->fd);
+    job_close_file(job);
     job_wipe_ticket(job);
     free(job->path);
     free(job);
@@ -85,8 +96,8 @@ static char *job_command(const Job *job)
 }
 
 /* On disk a job is the two messages it consists of, and what the next process must know:
- * {"command":{...},"status":{...},"reported":true,"file":"...","restarted":false,"issued":1795259164}; the
- * command is missing from a cancel that came before its command. */
+ * {"command":{...},"status":{...},"reported":true,"file":"...","restarted":false,"issued":1795259164,
+ * "cancelled":1763735000000}; the command is missing from a cancel that came before its command. */
 char *job_format(const Job *job)
 {
     cJSON *object CLEANUP(json_delete) = cJSON_CreateObject();
@@ -97,7 +108,8 @@ char *job_format(const Job *job)
         !cJSON_AddRawToObject(object, "status", status) ||
         !cJSON_AddBoolToObject(object, "reported", job->reported) ||
         !cJSON_AddBoolToObject(object, "restarted", job->restarted) ||
-        (job->issued_unix_s > 0 && !json_add_u64(object, "issued", (uint64_t)job->issued_unix_s)))
+        (job->issued_unix_s > 0 && !json_add_u64(object, "issued", (uint64_t)job->issued_unix_s)) ||
+        (job->cancelled_unix_ms && !json_add_u64(object, "cancelled", (uint64_t)job->cancelled_unix_ms)))
         return NULL;
     if (job->has_snapshot) {
         char file[SNAPSHOT_TEXT_SIZE];
@@ -138,6 +150,7 @@ Job *job_parse(const char *id, const char *text, size_t size)
     const char *file = NULL;
     uint64_t issued_unix_s = 0;
     bool reported = false;
+    uint64_t cancelled_unix_ms = 0;
 
     if (!status_text || !command || !status ||
         (command_text && upload_command_parse(command_text, strlen(command_text), command, &problem) < 0) ||
@@ -149,10 +162,12 @@ Job *job_parse(const char *id, const char *text, size_t size)
         return NULL;
     take_status(job, status);
     job->reported = reported;
-    /* these three are not in the records of 0.1.0 */
+    /* Not in the records of 0.1.0, or not in every record: */
     (void)json_get_bool(object, "restarted", &job->restarted);
     (void)json_get_u64(object, "issued", &issued_unix_s);
+    (void)json_get_u64(object, "cancelled", &cancelled_unix_ms);
     job->issued_unix_s = (int64_t)issued_unix_s;
+    job->cancelled_unix_ms = (int64_t)cancelled_unix_ms;
     job->has_snapshot =
         json_get_string_ref(object, "file", &file) == JSON_OK && snapshot_parse(file, &job->snapshot);
     return job;

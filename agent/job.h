@@ -31,7 +31,8 @@ typedef struct Job {
     unsigned attempt;  /* starts of a worker so far; over restarts too, so that it only grows */
     Problem problem;   /* of the last attempt, or of the refusal */
     int64_t at_unix_ms;
-    bool reported; /* the broker has taken the final state */
+    bool reported;             /* the broker has taken the final state */
+    int64_t cancelled_unix_ms; /* when it was, after its first attempt had begun; 0: not */
 
     /* of this process only */
     uint64_t tag;            /* of its report */
@@ -45,17 +46,20 @@ typedef struct Job {
     unsigned openings;       /* of its file that failed after a restart */
     int64_t hold_ms;         /* the same: the receiver wants it not to start before */
     unsigned mismatches;     /* attempts that ended with a wrong digest */
-    bool cancelled;          /* asked for after the first attempt had begun */
-    bool dropping;           /* and the worker that runs now tells the receiver so */
+    bool dropping;           /* the worker does not send, but tells the receiver of the cancel */
 } Job;
 
 bool job_is_final(const Job *job);
+bool job_is_expired(const Job *job, int64_t now_unix_s);
 
 /* path and command are copied. NULL when out of memory. */
 Job *job_new(const char *id, const UploadCommand *command);
 /* It is not needed any more. */
 void job_wipe_ticket(Job *job);
 Job *job_free(Job *job);
+
+/* It is not sent any more. */
+void job_close_file(Job *job);
 
 /* The status message of a job, for the broker. The caller frees; NULL when out of memory. */
 char *job_status(const Job *job);

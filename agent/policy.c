@@ -203,6 +203,18 @@ static bool is_owner(const Policy *policy, uid_t user)
     return policy->owner.count == 0;
 }
 
+/* Who allows /etc/beckon does not mean to give this device's identity away. */
+static bool is_own_key(const Policy *policy, const struct stat *info)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(policy->own_keys); i++) {
+        struct stat key;
+        if (policy->own_keys[i] && stat(policy->own_keys[i], &key) == 0 && key.st_dev == info->st_dev &&
+            key.st_ino == info->st_ino)
+            return true;
+    }
+    return false;
+}
+
 static int judge_file(const Policy *policy, int path_fd, Problem *problem)
 {
     struct stat info;
@@ -214,6 +226,8 @@ static int judge_file(const Policy *policy, int path_fd, Problem *problem)
     if (!S_ISREG(info.st_mode))
         return problem_set(problem, ERROR_INVALID_ARGUMENT, "NOT_A_REGULAR_FILE",
                            "This is not a regular file; folders, devices and pipes can't be asked for.");
+    if (is_own_key(policy, &info))
+        return refuse(problem, "This is the agent's own private key, which never leaves the device.");
     if (!is_owner(policy, info.st_uid))
         return problem_set(problem, ERROR_PERMISSION_DENIED, "OWNER_NOT_ALLOWED",
                            "The file belongs to user %u, whom [files] owner in agent.conf does not list.",

@@ -11,6 +11,7 @@
 
 #define POLICY_DENY_MAX 64
 #define POLICY_OWNERS_MAX 16
+#define POLICY_OWN_KEYS 2
 
 typedef struct Policy {
     ConfigList allow; /* folders by their real paths */
@@ -19,6 +20,7 @@ typedef struct Policy {
     char *base;       /* relative paths are below it; after the check: NULL only if nothing is allowed */
     uint64_t max_size_bytes; /* 0: no limit */
     bool follow_symlinks, one_file_system, single_link;
+    const char *own_keys[POLICY_OWN_KEYS]; /* the agent's secrets, by path: never sent; may be NULL */
 
     uid_t owner_ids[POLICY_OWNERS_MAX]; /* set by the check, as many as owner has */
 } Policy;
@@ -38,7 +40,7 @@ typedef struct AllowedFile {
  * relative ones between the allowed folder and the file that do not leave the folder; deny holds for where
  * they lead, too. The file: regular, not of a file system that shows the kernel's state, of at most
  * max_size_bytes (of the policy, and of the request: 0 none), with single_link under no second name, of one
- * of the owners.
+ * of the owners, and not a private key of the agent under whatever name.
  *
  * Everything is decided on an O_PATH descriptor, so that a FIFO or a device is never opened, and what is
  * opened then is the same file, proven by its device and inode: no rename in between makes a difference.

@@ -139,18 +139,23 @@ static bool is_same_digest(const Upload *upload, const HttpAnswer *answer)
            memcmp(theirs, upload->result.sha256, SHA256_SIZE) == 0;
 }
 
-/* true if there is an answer with one of the two statuses. */
-static bool is_answered(Upload *upload, const HttpAnswer *answer, unsigned status, unsigned other_status)
+/* No answer, or not one that was hoped for. */
+static void fail_exchange(Upload *upload, const HttpAnswer *answer)
 {
-    if (upload->result.kind == UPLOAD_LINE_FAILED)
-        return false;
     if (answer->timed_out)
         fail(upload, true, ERROR_UNAVAILABLE, "STALLED",
              "The link is too slow or dead, or the receiver does not answer.");
     else if (answer->status == 0)
         fail(upload, true, ERROR_UNAVAILABLE, "RECEIVER_UNREACHABLE", answer->error);
-    else if (answer->status != status && answer->status != other_status)
+    else
         fail_refused(upload, answer);
+}
+
+/* true if there is an answer with one of the two statuses. */
+static bool is_answered(Upload *upload, const HttpAnswer *answer, unsigned status, unsigned other_status)
+{
+    if (answer->timed_out || (answer->status != status && answer->status != other_status))
+        fail_exchange(upload, answer);
     return upload->result.kind != UPLOAD_LINE_FAILED;
 }
 
@@ -197,7 +202,7 @@ static uint64_t stall_rate(const UploadJob *job)
 /* The last request of the process is made by http_put(), any before by http_put_apart(). */
 typedef int Request(const HttpPut *put, HttpAnswer *ret_answer);
 
-/* One request. headers: those of a PUT or PATCH, which sends the body from start_offset on. */
+/* One request. A PUT or PATCH sends the body from start_offset on. headers may be NULL. */
 static void exchange(Upload *upload, Request *request, const char *method, char **headers, HttpAnswer *answer)
 {
     const UploadJob *job = upload->job;
@@ -216,7 +221,7 @@ static void exchange(Upload *upload, Request *request, const char *method, char 
         .rate_bytes_per_s = job->rate_bytes_per_s,
         .min_rate_bytes_per_s = stall_rate(job),
         .stall_ms = job->stall_ms,
-        .commit_timeout_ms = headers ? job->commit_timeout_ms : job->stall_ms,
+        .commit_timeout_ms = *method == 'P' ? job->commit_timeout_ms : job->stall_ms,
         .connected = on_connected,
         .read = on_read,
         .trailer = on_trailer,
@@ -310,14 +315,27 @@ static void send_from_start(Upload *upload)
 static void drop(Upload *upload)
 {
     HttpAnswer *answer CLEANUP(free_ptr) = calloc(1, sizeof(*answer));
+    char *attempt CLEANUP(free_ptr) =
+        text_format("Beckon-Attempt: %llu", (unsigned long long)upload->job->attempt);
+    char *headers[] = {attempt, NULL};
 
-    if (answer)
-        exchange(upload, http_put_apart, "DELETE", NULL, answer);
-    if (answer && answer->status == 409)
+    if (!answer || !attempt) {
+        fail(upload, true, ERROR_INTERNAL, "OUT_OF_MEMORY", "The worker is out of memory.");
+        return;
+    }
+    exchange(upload, http_put_apart, "DELETE", headers, answer);
+    bool dropped = answer->status == 204 || answer->status == 404 || answer->status == 410;
+    if (answer->status == 409) { /* it is complete, or just changing hands */
         exchange(upload, http_put, "HEAD", NULL, answer);
-    if (!answer || strcmp(answer->upload_complete, "?1") != 0 ||
-        digest_field_parse(answer->repr_digest, upload->result.sha256) != 0)
+        if (strcmp(answer->upload_complete, "?1") == 0 &&
+            digest_field_parse(answer->repr_digest, upload->result.sha256) == 0)
+            return;
+        dropped = answer->status == 404 || answer->status == 410;
+    }
+    if (dropped)
         fail(upload, false, ERROR_CANCELLED, "CANCELLED", "Cancelled while it was being sent.");
+    else
+        fail_exchange(upload, answer);
 }
 
 static void send_file(Upload *upload, int file_fd)

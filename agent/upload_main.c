@@ -1,6 +1,8 @@
 /* beckon-upload: the agent's worker. Not for use by hand. */
 #include "agent/upload.h"
 
+#include "common/program.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -56,6 +58,7 @@ int main(int argc, char **argv)
      */
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     close_others();
+    program_keep_secrets();
     if (read_job(&job) < 0) {
         fprintf(stderr, "beckon-upload: no valid job on standard input; see beckon-upload(8)\n");
         return 2;

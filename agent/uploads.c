@@ -1,9 +1,6 @@
-#include "agent/uploads.h"
+#include "agent/uploads_internal.h"
 
 #include "agent/attempt.h"
-#include "agent/job_store.h"
-#include "agent/policy.h"
-#include "agent/tickets.h"
 #include "agent/worker.h"
 #include "common/clock.h"
 #include "common/log.h"
@@ -11,28 +8,11 @@
 #include "common/text.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 
-#define MISMATCHES_MAX 3        /* a digest that is wrong so often is not the link's fault */
-#define SOON_MS 2000            /* after the link is back: within this, not all in one moment */
-#define RUNNING_INTERVAL_MS 950 /* the worker ticks once a second */
-#define UNREPORTED_MAX 1000     /* ends that the broker has not acknowledged */
-#define DROP_TIMEOUT_MS 10000   /* a receiver that does not answer is not waited for when all is cancelled */
+#define SOON_MS 2000        /* after the link is back: within this, not all in one moment */
+#define UNREPORTED_MAX 1000 /* ends that the broker has not acknowledged */
 #define FORGET_INTERVAL_MS (24LL * 3600 * 1000)
-
-struct Uploads {
-    Loop *loop;
-    const AgentConfig *config;
-    UploadsEvents events;
-    JobStore *store;
-    Tickets *tickets;
-    Job *jobs; /* not final, or final and not reported; oldest first */
-    LoopSource *schedule_timer, *forget_timer;
-    uint64_t saved_since_forget, last_tag;
-};
-
-static void schedule(Uploads *uploads);
 
 static Job *find(const Uploads *uploads, const char *id)
 {
@@ -44,9 +24,11 @@ static Job *find(const Uploads *uploads, const char *id)
 
 static void append(Uploads *uploads, Job *job)
 {
+    const AgentConfig *config = uploads->config;
     Job **at = &uploads->jobs;
 
     job->tag = ++uploads->last_tag;
+    job->backoff = (Backoff){.min_ms = config->retry_min_ms, .max_ms = config->retry_max_ms};
     while (*at && (*at)->at_unix_ms <= job->at_unix_ms)
         at = &(*at)->next;
     job->next = *at;
@@ -68,8 +50,7 @@ static uint64_t tag_of(const Job *job)
     return job_is_final(job) ? job->tag : 0;
 }
 
-/* A new or changed job goes to disk. 0 or a negative errno, with a log line. */
-static int save(Uploads *uploads, const Job *job)
+int uploads_save(Uploads *uploads, const Job *job)
 {
     int r = job_store_save(uploads->store, job);
 
@@ -84,24 +65,15 @@ static int save(Uploads *uploads, const Job *job)
 static void forget_reported(Uploads *uploads, Job *job)
 {
     job->reported = true;
-    (void)save(uploads, job);
+    (void)uploads_save(uploads, job);
     unlink_job(uploads, job);
     job_free(job);
 }
 
-static void report(Uploads *uploads, Job *job)
+void uploads_report(Uploads *uploads, Job *job)
 {
     job->told_ms = clock_monotonic_ms();
     uploads->events.report(uploads->events.userdata, job, tag_of(job));
-}
-
-/* That it runs, or tries again: at most once a second. */
-static void report_running(Uploads *uploads, Job *job)
-{
-    if (job->told_attempt != 0 && clock_monotonic_ms() - job->told_ms < RUNNING_INTERVAL_MS)
-        return;
-    job->told_attempt = job->attempt;
-    report(uploads, job);
 }
 
 /* A broker that takes reports and never acknowledges them must not fill the device. */
@@ -120,218 +92,28 @@ static void bound_unreported(Uploads *uploads)
         forget_reported(uploads, oldest);
 }
 
-/* The end of a job. Its record may fail to be written; then the one before it stays, and after a restart the
- * job runs once more, which the receiver recognizes. */
-static void finish(Uploads *uploads, Job *job, UploadState state)
+void uploads_finish(Uploads *uploads, Job *job, UploadState state)
 {
     char bytes[TEXT_BYTES_SIZE];
 
     job->state = state;
     job->at_unix_ms = clock_unix_ms();
     job->reported = false;
-    close_fd(&job->fd);
-    job->fd = -1;
+    job_close_file(job);
     job_wipe_ticket(job);
     text_bytes(job->sent_bytes, bytes);
     if (state == UPLOAD_DONE)
         log_at(LOG_LEVEL_INFO, NULL, job->id, "done: %s, %s", job->path, bytes);
     else
-        log_at(LOG_LEVEL_WARN, NULL, job->id, "%s: %s: %s %s", upload_state_name(state), job->path,
-               job->problem.reason, job->problem.message);
-    (void)save(uploads, job);
-    report(uploads, job);
-}
-
-static void expire(Uploads *uploads, Job *job)
-{
-    if (job->problem.code == ERROR_NONE)
-        (void)problem_set(&job->problem, ERROR_DEADLINE_EXCEEDED, "EXPIRED",
-                          "The request's time was over before the upload could start; ask again.");
-    finish(uploads, job, UPLOAD_FAILED);
-}
-
-static bool is_expired(const Uploads *uploads, const Job *job)
-{
-    return job->expires_unix_s && tickets_now_unix_s(uploads->tickets) >= (int64_t)job->expires_unix_s;
-}
-
-static void on_progress(void *userdata, uint64_t sent_bytes)
-{
-    Job *job = userdata;
-
-    job->sent_bytes = sent_bytes;
-    job->at_unix_ms = clock_unix_ms();
-    report_running(job->uploads, job);
-}
-
-static void try_again(Uploads *uploads, Job *job, uint64_t retry_after_ms)
-{
-    uint64_t wait_ms = backoff_next_ms(&job->backoff);
-
-    if (wait_ms < retry_after_ms)
-        wait_ms = retry_after_ms;
-    job->hold_ms = clock_monotonic_ms() + (int64_t)retry_after_ms;
-    job->due_ms = clock_monotonic_ms() + (int64_t)wait_ms;
-    log_at(LOG_LEVEL_WARN, NULL, job->id, "attempt %u failed: %s %s; trying again in %.1f s", job->attempt,
-           job->problem.reason, job->problem.message, (double)wait_ms / 1000);
-    report_running(uploads, job);
-}
-
-static bool start_drop(Uploads *uploads, Job *job);
-
-static void on_ended(void *userdata, const UploadLine *result)
-{
-    Job *job = userdata;
-    Uploads *uploads = job->uploads;
-
-    job->sent_bytes = result->sent_bytes ? result->sent_bytes : job->sent_bytes;
-    job->problem = result->problem;
-    if (result->kind == UPLOAD_LINE_DONE) {
-        job->has_sha256 = true;
-        memcpy(job->sha256, result->sha256, SHA256_SIZE);
-        job->problem = (Problem){0};
-        finish(uploads, job, UPLOAD_DONE);
-    } else if (job->cancelled) {
-        bool dropped = job->dropping || PLANTED("late-cancel");
-        job->worker = worker_free(job->worker);
-        if (!dropped && start_drop(uploads, job))
-            return;
-        (void)problem_set(&job->problem, ERROR_CANCELLED, "CANCELLED", "Cancelled while it was being sent.");
-        finish(uploads, job, UPLOAD_CANCELLED);
-    } else if (result->problem.code == ERROR_CANCELLED) {
-        finish(uploads, job, UPLOAD_CANCELLED);
-    } else if (!result->retry ||
-               (result->problem.code == ERROR_DATA_LOSS && ++job->mismatches >= MISMATCHES_MAX)) {
-        finish(uploads, job, UPLOAD_FAILED);
-    } else if (is_expired(uploads, job)) {
-        expire(uploads, job);
-    } else {
-        if (result->problem.code == ERROR_DATA_LOSS)
-            job->has_snapshot =
-                false; /* what was sent so far is not what the file is: the next attempt begins anew */
-        try_again(uploads, job, result->retry_after_ms);
-    }
-    job->worker = worker_free(job->worker);
-    schedule(uploads);
-}
-
-static int start_worker(Uploads *uploads, Job *job, const char *url, bool resume)
-{
-    const AgentConfig *config = uploads->config;
-    UploadJob upload = attempt_job(config, job, url, resume);
-
-    WorkerEvents events = {.progress = on_progress, .ended = on_ended, .userdata = job};
-
-    job->uploads = uploads;
-    return worker_start(uploads->loop, config->worker, &upload, job->fd, &events, &job->worker);
-}
-
-/* Of a job that is cancelled and may have arrived all the same: only the receiver knows, and drops it if it
- * has not. Whether that has begun; on_ended() follows. */
-static bool start_drop(Uploads *uploads, Job *job)
-{
-    const char *url = agent_config_receiver(uploads->config, job->receiver);
-    int nothing CLEANUP(close_fd) = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    WorkerEvents events = {.progress = on_progress, .ended = on_ended, .userdata = job};
-
-    if (!url || nothing < 0)
-        return false;
-    UploadJob upload = attempt_job(uploads->config, job, url, false);
-    upload.drop = 1;
-    if (upload.stall_ms > DROP_TIMEOUT_MS)
-        upload.stall_ms = DROP_TIMEOUT_MS;
-    job->uploads = uploads;
-    job->cancelled = job->dropping = true;
-    return worker_start(uploads->loop, uploads->config->worker, &upload, nothing, &events, &job->worker) == 0;
-}
-
-/* Starts the next attempt. */
-static void start(Uploads *uploads, Job *job)
-{
-    const char *url = agent_config_receiver(uploads->config, job->receiver);
-    bool resume = false;
-
-    if (!job->issued_unix_s && tickets_are_required(uploads->tickets)) { /* from before there was a key */
-        (void)tickets_refuse_missing(&job->problem);
-        finish(uploads, job, UPLOAD_FAILED);
-        return;
-    }
-    if (attempt_look(uploads->config, job, &resume) < 0) {
-        if (job->fd < 0 && attempt_may_come_back(job))
-            try_again(uploads, job, 0);
-        else
-            finish(uploads, job, UPLOAD_FAILED);
-        return;
-    }
-    job->state = UPLOAD_RUNNING;
-    job->attempt++;
-    job->at_unix_ms = clock_unix_ms();
-    int r = save(uploads, job); /* the attempt's number must never come a second time */
-    if (r == 0)
-        r = start_worker(uploads, job, url, resume);
-    if (r < 0) {
-        (void)problem_set(&job->problem, ERROR_INTERNAL, "WORKER_NOT_STARTED",
-                          "The upload can't be started: %s.", strerror(-r));
-        try_again(uploads, job, 0);
-        return;
-    }
-    log_at(LOG_LEVEL_INFO, NULL, job->id, "sending %s, %llu bytes, attempt %u", job->path,
-           (unsigned long long)job->size_bytes, job->attempt);
-    report_running(uploads, job);
-}
-
-static bool is_waiting(const Job *job)
-{
-    return !job_is_final(job) && !job->worker;
-}
-
-void uploads_count(const Uploads *uploads, unsigned *ret_active, unsigned *ret_queued)
-{
-    *ret_active = *ret_queued = 0;
-    for (const Job *job = uploads->jobs; job; job = job->next) {
-        *ret_active += job->worker != NULL;
-        *ret_queued += is_waiting(job);
-    }
-}
-
-/* The next job to start, or NULL and the time until one is due (-1: none). */
-static Job *next_due(const Uploads *uploads, int64_t *ret_wait_ms)
-{
-    int64_t now = clock_monotonic_ms(), wait_ms = -1;
-
-    for (Job *job = uploads->jobs; job; job = job->next) {
-        if (!is_waiting(job))
-            continue;
-        if (job->due_ms <= now)
-            return job;
-        wait_ms = wait_ms < 0 || job->due_ms - now < wait_ms ? job->due_ms - now : wait_ms;
-    }
-    *ret_wait_ms = wait_ms;
-    return NULL;
-}
-
-/* Starts what is due while there is room; sets the timer for the rest. */
-static void schedule(Uploads *uploads)
-{
-    int64_t wait_ms = -1;
-    unsigned active = 0, queued = 0;
-
-    for (;;) {
-        uploads_count(uploads, &active, &queued);
-        Job *job = active < uploads->config->concurrency ? next_due(uploads, &wait_ms) : NULL;
-        if (!job)
-            break;
-        if (is_expired(uploads, job))
-            expire(uploads, job);
-        else
-            start(uploads, job);
-    }
-    loop_timer_set(uploads->schedule_timer, wait_ms);
+        log_at(LOG_LEVEL_WARN, NULL, job->id, "%s: %s %s: %s", upload_state_name(state), job->problem.reason,
+               job->problem.message, job->path); /* last: a long one is cut */
+    (void)uploads_save(uploads, job);
+    uploads_report(uploads, job);
 }
 
 static void on_schedule(void *userdata)
 {
-    schedule(userdata);
+    uploads_schedule(userdata);
 }
 
 static void forget(Uploads *uploads)
@@ -354,42 +136,16 @@ static void on_forget(void *userdata)
     forget(userdata);
 }
 
-static void reap_workers(void *userdata)
-{
-    Uploads *uploads = userdata;
-
-    for (Job *job = uploads->jobs, *next; job; job = next) {
-        next = job->next; /* an ended job stays in the list until its report is taken */
-        if (job->worker)
-            worker_reap(job->worker);
-    }
-}
-
 /* Everything that can be said against a job before it is accepted. Opens its file. 0 or -1. */
 static int examine(Uploads *uploads, Job *job)
 {
     unsigned active = 0, queued = 0;
-    AllowedFile file;
 
     uploads_count(uploads, &active, &queued);
-    if (is_expired(uploads, job))
-        return problem_set(
-            &job->problem, ERROR_DEADLINE_EXCEEDED, "EXPIRED",
-            "The request's time was over when it arrived; ask again, and check the device's clock.");
-    if (!agent_config_receiver(uploads->config, job->receiver))
-        return problem_set(&job->problem, ERROR_INVALID_ARGUMENT, "UNKNOWN_RECEIVER",
-                           "The device has no receiver of this name; [receivers] in agent.conf lists them.");
     if (active + queued >= uploads->config->concurrency + uploads->config->queue)
         return problem_set(&job->problem, ERROR_RESOURCE_EXHAUSTED, "QUEUE_FULL",
                            "The device has %u uploads waiting already; ask again later.", queued);
-    if (policy_open(&uploads->config->files, job->path, job->max_size_bytes, &file, &job->problem) < 0)
-        return -1;
-    job->fd = file.fd;
-    job->has_snapshot = true;
-    job->snapshot = file.snapshot;
-    job->has_size = true;
-    job->size_bytes = file.snapshot.size_bytes;
-    return 0;
+    return attempt_examine(uploads->config, tickets_now_unix_s(uploads->tickets), job);
 }
 
 /* A final job that nobody keeps: told once and freed. */
@@ -420,22 +176,20 @@ static void accept_or_reject(Uploads *uploads, Job *job)
 
     append(uploads, job);
     if (r < 0) {
-        finish(uploads, job, UPLOAD_REJECTED);
+        uploads_finish(uploads, job, UPLOAD_REJECTED);
         return;
     }
-    job->backoff =
-        (Backoff){.min_ms = uploads->config->retry_min_ms, .max_ms = uploads->config->retry_max_ms};
-    r = save(uploads, job);
+    r = uploads_save(uploads, job);
     if (r < 0) {
         (void)problem_set(&job->problem, ERROR_RESOURCE_EXHAUSTED, r == -ENOSPC ? "NO_SPACE" : "NOT_RECORDED",
                           "The device can't record the request: %s.", strerror(-r));
-        finish(uploads, job, UPLOAD_REJECTED);
+        uploads_finish(uploads, job, UPLOAD_REJECTED);
         return;
     }
     log_at(LOG_LEVEL_INFO, NULL, job->id, "accepted: %s, %llu bytes", job->path,
            (unsigned long long)job->size_bytes);
-    report(uploads, job);
-    schedule(uploads);
+    uploads_report(uploads, job);
+    uploads_schedule(uploads);
 }
 
 /* Whether id was seen before; then its state is told again. */
@@ -444,7 +198,7 @@ static bool is_repeated(Uploads *uploads, const char *id)
     Job *job = find(uploads, id), *recorded = NULL;
 
     if (job) {
-        report(uploads, job);
+        uploads_report(uploads, job);
         return true;
     }
     int r = job_store_load(uploads->store, id, &recorded);
@@ -478,23 +232,38 @@ void uploads_command(Uploads *uploads, const char *id, const void *payload, size
     forget_some(uploads);
 }
 
+/* Of a job whose file may have arrived, whole or in part: on disk first, so that no restart goes on sending.
+ * An attempt of its own, so that the receiver refuses what may still be on its way from an earlier one. */
+static void cancel_begun(Uploads *uploads, Job *job)
+{
+    job->cancelled_unix_ms = clock_unix_ms();
+    job->attempt++;
+    job->hold_ms = job->due_ms = 0;
+    job_close_file(job);
+    backoff_reset(&job->backoff);
+    (void)problem_set(&job->problem, ERROR_CANCELLED, "CANCELLING", "Cancelled; the receiver is being told.");
+    (void)uploads_save(uploads, job);
+    uploads_report(uploads, job);
+    if (job->worker)
+        worker_stop(job->worker); /* its end may still be that it is done */
+    else
+        uploads_schedule(uploads);
+}
+
 void uploads_cancel(Uploads *uploads, const char *id)
 {
     Job *job = find(uploads, id);
 
-    if (job && job->worker) {
-        if (!job->cancelled)
-            worker_stop(job->worker);
-        job->cancelled = true; /* its end decides: the file may be there already */
+    if (!job && is_repeated(uploads, id))
+        return;
+    if (job && (job_is_final(job) || job->cancelled_unix_ms)) {
+        uploads_report(uploads, job);
         return;
     }
-    if ((job && job_is_final(job)) || (!job && is_repeated(uploads, id))) {
-        if (job)
-            report(uploads, job);
+    if (job && job->attempt > 0) {
+        cancel_begun(uploads, job);
         return;
     }
-    if (job && job->attempt > 0 && start_drop(uploads, job))
-        return;
     if (!job) {
         job = job_new(id, &(UploadCommand){0});
         if (!job)
@@ -502,7 +271,7 @@ void uploads_cancel(Uploads *uploads, const char *id)
         append(uploads, job);
     }
     (void)problem_set(&job->problem, ERROR_CANCELLED, "CANCELLED", "Cancelled before it was sent.");
-    finish(uploads, job, UPLOAD_CANCELLED);
+    uploads_finish(uploads, job, UPLOAD_CANCELLED);
     forget_some(uploads);
 }
 
@@ -513,11 +282,11 @@ void uploads_connected(Uploads *uploads)
     for (Job *job = uploads->jobs; job; job = job->next) {
         Backoff soon = {.min_ms = SOON_MS, .max_ms = SOON_MS};
         int64_t due = now + (int64_t)backoff_next_ms(&soon);
-        report(uploads, job);
-        if (is_waiting(job) && due < job->due_ms)
-            job->due_ms = due > job->hold_ms ? due : job->hold_ms;
+        uploads_report(uploads, job);
+        if (uploads_is_waiting(job) && due < job->due_ms && job->hold_ms <= now)
+            job->due_ms = due;
     }
-    schedule(uploads);
+    uploads_schedule(uploads);
 }
 
 void uploads_reported(Uploads *uploads, uint64_t tag)
@@ -540,11 +309,8 @@ static void resume(Job *job, void *userdata)
         return;
     }
     append(uploads, job);
-    if (job_is_final(job))
-        return;
-    job->backoff =
-        (Backoff){.min_ms = uploads->config->retry_min_ms, .max_ms = uploads->config->retry_max_ms};
-    log_at(LOG_LEVEL_INFO, NULL, job->id, "going on after a restart: %s", job->path);
+    if (!job_is_final(job))
+        log_at(LOG_LEVEL_INFO, NULL, job->id, "going on after a restart: %s", job->path);
 }
 
 int uploads_new(Loop *loop, const AgentConfig *config, const UploadsEvents *events, Uploads **ret_uploads)
@@ -564,7 +330,7 @@ int uploads_new(Loop *loop, const AgentConfig *config, const UploadsEvents *even
     if (r == 0)
         r = loop_add_timer(loop, on_forget, uploads, &uploads->forget_timer);
     if (r == 0)
-        r = loop_on_child(loop, reap_workers, uploads);
+        r = loop_on_child(loop, uploads_reap_workers, uploads);
     if (r == 0)
         r = job_store_each(uploads->store, resume, uploads);
     if (r < 0) {
@@ -572,7 +338,7 @@ int uploads_new(Loop *loop, const AgentConfig *config, const UploadsEvents *even
         return r;
     }
     forget(uploads);
-    schedule(uploads);
+    uploads_schedule(uploads);
     *ret_uploads = uploads;
     return 0;
 }

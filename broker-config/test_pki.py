@@ -91,6 +91,15 @@ def test_each_certificate_serves_one_purpose_under_one_authority(pki):
     assert not pki.verifies("ca", "server/receiver/server.crt", "-verify_hostname", "other")
 
 
+def test_device_gets_the_key_that_it_checks_tickets_with(pki):
+    pki.does("client", "restaurant_1")
+    pki.does("service", "operator")
+    copy = pki.folder / "client/restaurant_1/coordinator-token.pub"
+    assert copy.read_bytes() == (pki.folder / "coordinator-token.pub").read_bytes()
+    assert copy.stat().st_mode & 0o777 == 0o644
+    assert not (pki.folder / "service/operator/coordinator-token.pub").exists()
+
+
 def test_keys_are_their_owners_only(pki):
     pki.does("client", "restaurant_1")
     pki.does("server", "receiver")

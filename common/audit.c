@@ -1,6 +1,8 @@
 #include "common/audit.h"
 
 #include "common/clock.h"
+#include "common/config.h"
+#include "common/files.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "common/text.h"
@@ -43,6 +45,27 @@ static int open_file(const char *path, int *ret_fd)
     return 0;
 }
 
+int audit_check(const char *section, const char *path)
+{
+    struct stat info;
+    size_t length = path ? strlen(path) : 0;
+    if (length == 0 || (path[length - 1] != '/' && (lstat(path, &info) < 0 || S_ISREG(info.st_mode))))
+        return 0;
+    config_mistake(section, "audit_file", "[%s] audit_file: '%s' is no regular file; name one, or a new one",
+                   section, path);
+    return 1;
+}
+
+static int make_folder_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder CLEANUP(free_ptr) = slash ? strndup(path, (size_t)(slash - path)) : NULL;
+    int fd CLEANUP(close_fd) = -1;
+    if (!slash || !folder || !*folder)
+        return !slash || folder ? 0 : -ENOMEM;
+    return folder_open(folder, 0750, &fd);
+}
+
 int audit_open(const char *path, const char *program, Audit **ret_audit)
 {
     Audit *audit = calloc(1, sizeof(*audit));
@@ -57,7 +80,9 @@ int audit_open(const char *path, const char *program, Audit **ret_audit)
         free(audit);
         return r;
     }
-    r = open_file(path, &audit->fd);
+    r = make_folder_of(path);
+    if (r == 0)
+        r = open_file(path, &audit->fd);
     if (r < 0) {
         (void)audit_close(audit);
         return r;

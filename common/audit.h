@@ -27,8 +27,12 @@ typedef struct AuditEvent {
     uint64_t unwritten; /* so many like this one before it have no line of their own */
 } AuditEvent;
 
-/* Opens or makes (0640) the file, for appending; program is kept. A symbolic link, or anything else than a
- * regular file, is refused. 0 or a negative errno. */
+/* For a daemon's config check: 0, also for NULL, or 1 after a config_mistake() if path can't be such a file.
+ */
+int audit_check(const char *section, const char *path);
+
+/* Opens or makes (0640) the file, and its folder (0750), for appending; program is kept. A symbolic link, or
+ * anything else than a regular file, is refused. 0 or a negative errno. */
 int audit_open(const char *path, const char *program, Audit **ret_audit) MUST_CHECK;
 Audit *audit_close(Audit *audit); /* returns NULL */
 

@@ -13,5 +13,9 @@ typedef struct Backoff {
 /* The next wait in milliseconds; counts the try. */
 uint64_t backoff_next_ms(Backoff *backoff);
 
+/* The same on top of least_ms, which the server has asked for (Retry-After). It has asked everybody else for
+ * the same, so the random part is as wide as that pause at least; but not wider than max_ms. */
+uint64_t backoff_next_after_ms(Backoff *backoff, uint64_t least_ms);
+
 /* After a success: the next wait is short again. */
 void backoff_reset(Backoff *backoff);

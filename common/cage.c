@@ -64,8 +64,8 @@ int cage_check(const char *section, bool required)
     if (required) {
         config_mistake(
             section, "require_sandbox",
-            "[%s] require_sandbox: there is no sandbox: %s; take another kernel, or set it to false", section,
-            lack);
+            "[%s] require_sandbox: there is no sandbox: %s; run it where there is one, or set it to false",
+            section, lack);
         return 1;
     }
     log_warn("without a whole sandbox: %s", lack);

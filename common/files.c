@@ -100,7 +100,11 @@ int file_rename_new(int from_dir, const char *from, int to_dir, const char *to)
         return -errno;
     if (linkat(from_dir, from, to_dir, to, 0) < 0)
         return -errno;
-    return unlinkat(from_dir, from, 0) < 0 ? -errno : 0;
+    if (unlinkat(from_dir, from, 0) == 0)
+        return 0;
+    int r = -errno;
+    (void)unlinkat(to_dir, to, 0); /* nothing has happened, or both names are there */
+    return r;
 }
 
 int folder_sync(int dir_fd)

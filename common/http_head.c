@@ -8,7 +8,7 @@
 #include <strings.h>
 
 typedef struct Field {
-    const char *name, *value;
+    const char *name, *value; /* value: NULL for a part of a query without '=' */
     size_t name_size, value_size;
 } Field;
 
@@ -89,8 +89,8 @@ static enum MHD_Result collect(void *userdata, enum MHD_ValueKind kind, const ch
 
     (void)kind;
     if (fields->count < HTTP_FIELDS_MAX)
-        fields->items[fields->count] = (Field){
-            .name = name, .value = value ? value : "", .name_size = name_size, .value_size = value_size};
+        fields->items[fields->count] =
+            (Field){.name = name, .value = value, .name_size = name_size, .value_size = value_size};
     fields->count++;
     return MHD_YES;
 }
@@ -115,6 +115,20 @@ static bool has_control(const char *text, size_t size)
         if (((unsigned char)text[i] < 0x20 && text[i] != '\t') || text[i] == 0x7f)
             return true;
     return false;
+}
+
+/* The library looks for the request line's first and last space only. */
+static bool is_visible(const char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text <= ' ' || *text == 0x7f)
+            return false;
+    return true;
+}
+
+static bool is_query_text(const char *text, size_t size)
+{
+    return !text || (!has_control(text, size) && !memchr(text, '\t', size));
 }
 
 static bool are_well_formed(const Fields *fields)
@@ -162,7 +176,7 @@ static const char *walk_fields(const Fields *fields, const char *start)
     return end;
 }
 
-/* The same for the parts of a query, which '&' and '=' have separated. */
+/* The same for the parts of a query, which '&' and '=' have separated. A space in one was a plus. */
 static const char *walk_query(struct MHD_Connection *connection, const char *start)
 {
     Fields query = {0};
@@ -171,10 +185,11 @@ static const char *walk_query(struct MHD_Connection *connection, const char *sta
     (void)MHD_get_connection_values_n(connection, MHD_GET_ARGUMENT_KIND, collect, &query);
     for (size_t i = 0; i < query.count && i < HTTP_FIELDS_MAX; i++) {
         const Field *part = &query.items[i];
-        if (part->name != end + 1 ||
-            (part->value_size > 0 && part->value != part->name + part->name_size + 1))
+        const char *name_end = part->name + part->name_size;
+        if (part->name != end + 1 || (part->value && part->value != name_end + 1) ||
+            !is_query_text(part->name, part->name_size) || !is_query_text(part->value, part->value_size))
             return NULL;
-        end = part->name + part->name_size + part->value_size + (part->value_size > 0);
+        end = part->value ? part->value + part->value_size : name_end;
     }
     return query.count > HTTP_FIELDS_MAX ? NULL : end;
 }
@@ -191,7 +206,7 @@ static bool is_whole(struct MHD_Connection *connection, const Fields *fields, co
 
     if (!info || !query_end || !end || path != method + strlen(method) + 1)
         return false;
-    if (version != query_end + 1 && version != query_end + 2) /* behind a lone '?', '&' or '=' */
+    if (version != query_end + 1) /* a '?', '&' or '=' with nothing behind it leaves what a NUL would */
         return false;
     if (fields->count > 0 && !is_next_line(line_end, fields->items[0].name))
         return false;
@@ -226,10 +241,22 @@ unsigned http_head_check(struct MHD_Connection *connection, const char *method, 
     (void)MHD_get_connection_values_n(connection, MHD_HEADER_KIND, collect, &fields);
     if (fields.count > HTTP_FIELDS_MAX || (info && info->header_size > HTTP_HEAD_MAX))
         return 431;
-    if (!is_token(method, strlen(method)) || !are_well_formed(&fields) ||
+    if (!is_token(method, strlen(method)) || !is_visible(path) || !are_well_formed(&fields) ||
         (is_known_layout() && !is_whole(connection, &fields, method, path, version)))
         return 400;
     return check_framing(&fields, version);
+}
+
+/* When a trailer arrives in pieces, libmicrohttpd 0.9.75 takes the head's last field for its first one. */
+static void drop_phantom(struct MHD_Connection *connection, Fields *trailer)
+{
+    Fields head = {0};
+
+    (void)MHD_get_connection_values_n(connection, MHD_HEADER_KIND, collect, &head);
+    if (trailer->count == 0 || head.count == 0 || trailer->items[0].name != head.items[head.count - 1].name)
+        return;
+    trailer->count--;
+    memmove(trailer->items, trailer->items + 1, sizeof(trailer->items) - sizeof(trailer->items[0]));
 }
 
 unsigned http_trailer_check(struct MHD_Connection *connection)
@@ -237,6 +264,7 @@ unsigned http_trailer_check(struct MHD_Connection *connection)
     Fields fields = {0};
 
     (void)MHD_get_connection_values_n(connection, MHD_FOOTER_KIND, collect, &fields);
+    drop_phantom(connection, &fields);
     if (fields.count > HTTP_FIELDS_MAX)
         return 431;
     if (!are_well_formed(&fields))

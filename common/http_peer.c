@@ -259,8 +259,10 @@ static const char *refusal(unsigned status)
     return "its signature or a constraint is not valid";
 }
 
-/* NULL, or why the session's chain is refused. */
-static const char *chain_refusal(gnutls_session_t session)
+#define UNTIMELY (GNUTLS_CERT_EXPIRED | GNUTLS_CERT_NOT_ACTIVATED)
+
+/* NULL, or why the session's chain is refused; *ret_untimely if another time is all it lacks. */
+static const char *chain_refusal(gnutls_session_t session, bool *ret_untimely)
 {
     gnutls_typed_vdata_st purpose = {.type = GNUTLS_DT_KEY_PURPOSE_OID,
                                      .data = (unsigned char *)GNUTLS_KP_TLS_WWW_CLIENT};
@@ -268,6 +270,7 @@ static const char *chain_refusal(gnutls_session_t session)
 
     if (gnutls_certificate_verify_peers(session, &purpose, 1, &status) < 0)
         return "it can't be checked";
+    *ret_untimely = (status & UNTIMELY) && (status & ~(unsigned)UNTIMELY) == GNUTLS_CERT_INVALID;
     return status == 0 ? NULL : refusal(status);
 }
 
@@ -315,13 +318,18 @@ HttpPeer http_trust_verify(HttpTrust *trust, void *tls_session, char name[static
 
     if (!chain || count == 0)
         return HTTP_PEER_NONE;
-    const char *why = count > HTTP_CHAIN_MAX ? "it comes with too many others" : chain_refusal(tls_session);
-    if (!why)
-        why = leaf_refusal(trust, chain, count, name);
+    bool untimely = false;
+    const char *why =
+        count > HTTP_CHAIN_MAX ? "it comes with too many others" : chain_refusal(tls_session, &untimely);
+    const char *leaf_why = !why || untimely ? leaf_refusal(trust, chain, count, name) : NULL;
+    if (leaf_why) {
+        why = leaf_why;
+        untimely = false;
+    }
     if (!why)
         return HTTP_PEER_VERIFIED;
     (void)snprintf(name, HTTP_PEER_NAME_SIZE, "%s", why);
-    return HTTP_PEER_REFUSED;
+    return untimely ? HTTP_PEER_UNTIMELY : HTTP_PEER_REFUSED;
 }
 
 int http_keypair_check(const char *cert_file, const char *key_file)

@@ -80,6 +80,8 @@ typedef enum HttpPeer {
     HTTP_PEER_NONE,     /* no certificate was sent */
     HTTP_PEER_VERIFIED, /* *ret_name is its one CN */
     HTTP_PEER_REFUSED,  /* one was sent that is not to be trusted: *ret_name says why, in a few words */
+    HTTP_PEER_UNTIMELY, /* the same, but only because of its dates and our clock, either of which may be wrong
+                           for a while */
     HTTP_PEER_CROWDED,  /* it is good, but *ret_name has as many connections as it may */
 } HttpPeer;
 HttpPeer http_request_peer(HttpRequest *request, const char **ret_name);

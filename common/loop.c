@@ -53,6 +53,25 @@ static int watch_signals(Loop *loop)
     return 0;
 }
 
+/* What ends or reloads a daemon. */
+static sigset_t own_signals(void)
+{
+    sigset_t signals;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGHUP);
+    return signals;
+}
+
+void loop_block_signals(void)
+{
+    sigset_t signals = own_signals();
+
+    (void)pthread_sigmask(SIG_BLOCK, &signals, NULL); /* can't fail for these */
+}
+
 int loop_new(Loop **ret_loop)
 {
     Loop *loop = calloc(1, sizeof(*loop));
@@ -60,10 +79,7 @@ int loop_new(Loop **ret_loop)
     if (!loop)
         return -ENOMEM;
     loop->signal_fd = -1;
-    sigemptyset(&loop->signals);
-    sigaddset(&loop->signals, SIGINT);
-    sigaddset(&loop->signals, SIGTERM);
-    sigaddset(&loop->signals, SIGHUP);
+    loop->signals = own_signals();
     int r = signal(SIGPIPE, SIG_IGN) == SIG_ERR ? -errno : watch_signals(loop);
     if (r < 0) {
         loop_free(loop);

@@ -12,8 +12,11 @@
 typedef struct Loop Loop;
 typedef struct LoopSource LoopSource;
 
-/* Blocks SIGINT, SIGTERM and SIGHUP for the calling thread and those it starts later, and ignores SIGPIPE:
- * call it first. */
+/* Blocks SIGINT, SIGTERM and SIGHUP for the calling thread and those it starts later. What comes from now on
+ * waits for loop_run(), so that a daemon that is told to stop while it starts ends as at any other time. */
+void loop_block_signals(void);
+
+/* Does the same, and ignores SIGPIPE. */
 int loop_new(Loop **ret_loop) MUST_CHECK;
 Loop *loop_free(Loop *loop); /* returns NULL; frees the sources that are left */
 

@@ -2,7 +2,8 @@
  *
  * A thread of its own connects (MQTT 5, falling back to 3.1.1), keeps alive, and reconnects for ever with
  * full-jitter back-off; it is the only one that touches libmosquitto. The owner reads events from
- * mqtt_link_fd() with mqtt_link_next() and is never blocked by the network.
+ * mqtt_link_fd() with mqtt_link_next() and is never blocked by the network: not by name resolution, which may
+ * take minutes, nor by connect(2) or a handshake. mqtt_link_free() alone waits, for 2 seconds at most.
  *
  * Delivery: libmosquitto acknowledges a message before we have seen it, so QoS 1 means at most once here, in
  * both directions; the product confirms by its own messages. A publish is refused while there is no
@@ -53,8 +54,8 @@ typedef struct MqttEvent {
  * connect. */
 int mqtt_link_new(const MqttLinkConfig *config, MqttLink **ret_link) MUST_CHECK;
 
-/* Sends what is queued, disconnects cleanly (so that the will stays silent) and ends the thread, within about
- * 2 seconds. */
+/* Sends what is queued, disconnects cleanly (so that the will stays silent) and ends the thread. Waits for 2
+ * seconds at most: a thread that sits in name resolution is left behind, and ends with the process. */
 MqttLink *mqtt_link_free(MqttLink *link);
 
 /* Readable when mqtt_link_next() has something. */

@@ -1,11 +1,15 @@
 #include "common/program.h"
 
+#include "common/loop.h"
+
 #include <getopt.h>
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 
 static const struct option long_options[] = {
     {"config", required_argument, NULL, 'c'},
@@ -67,11 +71,23 @@ static void return_large_buffers(void)
 #endif
 }
 
+void program_keep_secrets(void)
+{
+    const struct rlimit none = {0};
+
+    (void)setrlimit(RLIMIT_CORE, &none); /* for the children too; these two can't fail */
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* they trace their own process */
+    (void)prctl(PR_SET_DUMPABLE, 0);
+#endif
+}
+
 int program_start(const Program *program, int argc, char **argv)
 {
     const char *file = access(program->default_config, F_OK) == 0 ? program->default_config : NULL;
     bool check_only = false;
 
+    program_keep_secrets();
+    loop_block_signals();
     log_setup(program->name, LOG_LEVEL_INFO, false);
     return_large_buffers();
     for (int option; (option = getopt_long(argc, argv, "c:hV", long_options, NULL)) != -1;) {

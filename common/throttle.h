@@ -21,5 +21,8 @@ typedef struct Throttle {
         .credit_ms = (int64_t)(burst_) * (every_ms_)                                                         \
     }
 
+/* For the lines that anybody who finds the port can bring about. */
+#define THROTTLE_STRANGERS THROTTLE(20, 10000)
+
 /* Whether one more may pass. If so, *ret_left_out is how many were not let through since the last one. */
 bool throttle_pass(Throttle *throttle, int64_t monotonic_ms, uint64_t *ret_left_out);

@@ -201,7 +201,7 @@ int control_cancel(Control *control, const Grant *grant, const char *client, con
 static int find_cursor(Control *control, const Grant *grant, const PageWanted *wanted, int64_t *ret_seq,
                        Problem *problem)
 {
-    Request *last CLEANUP(free_ptr) = malloc(sizeof(*last));
+    Request *last CLEANUP(free_ptr) = calloc(1, sizeof(*last));
     if (!last)
         return out_of_memory(problem);
     if (!wanted->after_id)

@@ -10,7 +10,9 @@
 #define RECEIPT_WAIT_MS 3000 /* the receiver sends a receipt by itself, at once */
 #define RECEIPT_WAIT_MAX_MS ((uint64_t)5 * 60 * 1000)
 #define DOUBT_WAIT_MS ((uint64_t)2 * 60 * 1000)
-#define DOUBT_QUESTIONS 6 /* at once, and after 2, 6, 14, 30 and 62 minutes */
+#define DOUBT_MS                                                                                             \
+    ((int64_t)24 * 3600 * 1000) /* so long ago it may have ended, to be asked about after a start */
+#define DOUBT_QUESTIONS 6       /* at once, and after 2, 6, 14, 30 and 62 minutes */
 #define DOUBLINGS_MAX                                                                                        \
     6 /* of the silence: five minutes become five hours, for the broker queues what we repeat */
 
@@ -234,6 +236,19 @@ void command_ask_receipt(Control *control, const char *client, const char *id)
     doubt->asked = 0;
     doubt->due_ms = 0;
     (void)ask(control, doubt);
+}
+
+/* Without room the later ones are asked, as they come first. */
+static int load_doubt(void *userdata, const Request *request)
+{
+    (void)add_doubt(userdata, request->client, request->id);
+    return 0;
+}
+
+int command_load_doubts(Control *control)
+{
+    return store_each_doubtful_request(control->config.store, control->config.unix_ms() - DOUBT_MS,
+                                       load_doubt, control);
 }
 
 void command_end_doubt(Control *control, const char *client, const char *id)

@@ -1,5 +1,6 @@
 #include "coordinator/config.h"
 
+#include "common/audit.h"
 #include "common/cage.h"
 #include "common/credentials.h"
 #include "coordinator/secret.h"
@@ -57,12 +58,14 @@ HttpServerConfig coordinator_http_config(const CoordinatorConfig *config)
     };
 }
 
-static int check_is_file(const char *name, const char *path)
+static int check_database(const CoordinatorConfig *config)
 {
-    size_t length = path ? strlen(path) : 0;
-    if (length == 0 || path[length - 1] != '/')
+    const char *path = config->database;
+    size_t length = strlen(path);
+    if (length > 0 && path[length - 1] != '/')
         return 0;
-    config_mistake("coordinator", name, "[coordinator] %s: '%s' is a folder; name a file in it", name, path);
+    config_mistake("coordinator", "database", "[coordinator] database: '%s' is a folder; name a file in it",
+                   path);
     return 1;
 }
 
@@ -149,7 +152,7 @@ static int check_credentials(const CoordinatorConfig *config)
 int coordinator_config_check(void *target)
 {
     CoordinatorConfig *config = target;
-    return check_is_file("database", config->database) + check_is_file("audit_file", config->audit_file) +
+    return check_database(config) + audit_check("coordinator", config->audit_file) +
            check_receiver_url(config) + check_token(config) + check_keys(config) + check_credentials(config) +
            cage_check("coordinator", config->require_sandbox);
 }

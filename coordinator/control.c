@@ -130,6 +130,8 @@ int control_new(const ControlConfig *config, Control **ret_control)
     r = store_each_client(config->store, load_client, control);
     if (r == 0)
         r = store_each_open_request(config->store, load_request, control);
+    if (r == 0)
+        r = command_load_doubts(control);
     if (r < 0) {
         (void)control_free(control);
         return r;

@@ -38,7 +38,7 @@ typedef struct Open {
 } Open;
 
 /* A request that ended without a receipt. The file may be there all the same, so its receiver is asked a few
- * times; a restart forgets the rest of them. */
+ * times; after a restart too. */
 typedef struct Doubt {
     char client[CLIENT_ID_SIZE];
     char id[UPLOAD_ID_SIZE];
@@ -91,6 +91,9 @@ void command_publish(Control *control, Open *open, const Request *request);
 void command_publish_cancel(Control *control, const char *client, const char *id);
 /* Of a request that has ended without one: now, and a few times in the next hour. */
 void command_ask_receipt(Control *control, const char *client, const char *id);
+/* After a start: the questions of an earlier process are asked again, from the first one on. 0 or a negative
+ * errno. */
+int command_load_doubts(Control *control) MUST_CHECK;
 /* The receiver has answered. */
 void command_end_doubt(Control *control, const char *client, const char *id);
 /* Asks again what is due, until the broker takes no more. */

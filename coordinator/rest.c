@@ -12,8 +12,6 @@
 #define BODY_MAX 16384
 #define BODY_DROP ((size_t)1024 * 1024) /* of a body that is too long, before the connection is dropped */
 #define ALLOWED_SIZE 64
-#define STRANGERS_BURST 20
-#define STRANGERS_EVERY_MS 10000
 #define PROBLEM_TYPE "application/problem+json"
 
 /* --- the audit log --- */
@@ -220,7 +218,7 @@ static void refuse_path(Call *call, const char *allowed)
 /* What strangers can bring about at will is noted only so often. */
 static void note_stranger(const Call *call, const char *reason)
 {
-    static Throttle throttle = THROTTLE(STRANGERS_BURST, STRANGERS_EVERY_MS);
+    static Throttle throttle = THROTTLE_STRANGERS;
     uint64_t left_out = 0;
     if (!throttle_pass(&throttle, clock_monotonic_ms(), &left_out))
         return;
@@ -303,6 +301,21 @@ typedef struct Body {
     char data[BODY_MAX];
 } Body;
 
+static void refuse_body(Call *call)
+{
+    Problem problem;
+    (void)problem_set(&problem, ERROR_INVALID_ARGUMENT, "BODY_TOO_LARGE",
+                      "The body may have at most %d bytes.", BODY_MAX);
+    call_refuse(call, 413, &problem);
+}
+
+static bool is_too_large(const HttpRequest *request)
+{
+    const char *length = http_request_header(request, "Content-Length");
+    uint64_t size = 0;
+    return length && text_to_u64(length, &size) && size > BODY_MAX;
+}
+
 static void begin(HttpRequest *request, void *userdata)
 {
     Call call = {.rest = userdata, .request = request, .body = ""};
@@ -311,6 +324,10 @@ static void begin(HttpRequest *request, void *userdata)
         return;
     if (strcmp(route->method, "POST") != 0 || !http_request_has_body(request)) {
         route->call(&call);
+        return;
+    }
+    if (is_too_large(request)) {
+        refuse_body(&call);
         return;
     }
     Body *body = malloc(sizeof(*body));
@@ -344,10 +361,7 @@ static void end(HttpRequest *request, void *userdata)
     if (!body)
         return;
     if (body->size > sizeof(body->data)) {
-        Problem problem;
-        (void)problem_set(&problem, ERROR_INVALID_ARGUMENT, "BODY_TOO_LARGE",
-                          "The body may have at most %d bytes.", BODY_MAX);
-        call_refuse(&body->call, 413, &problem);
+        refuse_body(&body->call);
         return;
     }
     body->call.body = body->data;

@@ -103,6 +103,12 @@ int store_list_requests(Store *store, const RequestFilter *filter, Request *rows
 int store_each_open_request(Store *store, int (*each)(void *userdata, const Request *request),
                             void *userdata) MUST_CHECK;
 
+/* Every request that has ended as failed, cancelled or expired since then (Unix milliseconds), the last one
+ * first. In the same way. */
+int store_each_doubtful_request(Store *store, int64_t since_ms,
+                                int (*each)(void *userdata, const Request *request),
+                                void *userdata) MUST_CHECK;
+
 /* Forgets final requests of origin mqtt, which devices can make at will: of this client all but the newest
  * keep, of all clients those older than the newest keep_all rows. Does what it can: a failure is logged, and
  * the next call tries again. */

@@ -52,5 +52,9 @@ const char *const store_migrations[] = {
     "  reason TEXT NOT NULL"
     ") STRICT;"
     "CREATE INDEX request_events_request ON request_events (request);",
+    "CREATE INDEX requests_doubtful ON requests (updated_at) WHERE state IN ('failed', 'cancelled', "
+    "'expired');",
+    /* What lists are made from, without the rows themselves. */
+    "CREATE INDEX requests_listed ON requests (seq, client, state);",
 };
 const size_t store_migration_count = ARRAY_SIZE(store_migrations);

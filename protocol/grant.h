@@ -10,7 +10,8 @@
 #include <stdint.h>
 
 #define GRANT_PATTERNS_MAX 64
-#define SHARED_USER "(shared token)" /* who shows the shared token, in audit logs; no user's name looks so   \
+#define SHARED_USER                                                                                          \
+    "(shared token)"                 /* who shows the shared token, in audit logs; no user's name looks so   \
                                       */
 #define GRANT_AUDIENCE "coordinator" /* a reserved name: no ticket is for it */
 

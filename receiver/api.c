@@ -24,6 +24,13 @@ int caller_identify(HttpRequest *request, Caller *ret_caller, Refusal *refusal)
         log_warn("%s: refused: %s has as many connections as it may", http_request_address(request), name);
         return refuse(refusal, 429, ERROR_RESOURCE_EXHAUSTED, "TOO_MANY_CONNECTIONS",
                       "This client has as many connections as it may; close one first.");
+    case HTTP_PEER_UNTIMELY:
+        log_warn("%s: client certificate refused for now: %s, if this machine's clock is right",
+                 http_request_address(request), name);
+        return refuse(refusal, 503, ERROR_UNAVAILABLE, "CERTIFICATE_UNTIMELY",
+                      "By the receiver's clock the client certificate has expired or is not valid yet; renew "
+                      "it, or set "
+                      "the clock.");
     case HTTP_PEER_VERIFIED:
         if (!client_id_is_valid(name)) {
             log_warn("%s: client certificate refused: its CN \"%s\" is not a client id",

@@ -1,5 +1,6 @@
 #include "receiver/config.h"
 
+#include "common/audit.h"
 #include "common/cage.h"
 #include "common/credentials.h"
 #include "protocol/ident.h"
@@ -128,7 +129,8 @@ static int check_credentials(const ReceiverConfig *config)
 int receiver_config_check(void *userdata)
 {
     const ReceiverConfig *config = userdata;
-    int mistakes = check_token_keys(config) + check_ticket_rules(config);
+    int mistakes =
+        check_token_keys(config) + check_ticket_rules(config) + audit_check("receiver", config->audit_file);
 
     if (config->name && !client_id_is_valid(config->name)) {
         config_mistake("receiver", "name",

@@ -13,8 +13,6 @@
 #include <string.h>
 
 #define ETAG_SIZE (SHA256_HEX_SIZE + 2)
-#define STRANGERS_BURST 20
-#define STRANGERS_EVERY_MS 10000
 
 /* Who asks, and whose upload it is, as far as that is proved. */
 typedef struct Asked {
@@ -230,7 +228,7 @@ static int write_audit(const Api *api, const HttpRequest *request, const Asked *
 static void note_refusal(const Api *api, const HttpRequest *request, const Asked *asked, const char *id,
                          const Refusal *refusal)
 {
-    static Throttle strangers = THROTTLE(STRANGERS_BURST, STRANGERS_EVERY_MS);
+    static Throttle strangers = THROTTLE_STRANGERS;
     AuditEvent event = describe(request, asked, id);
 
     event.status = refusal->status;

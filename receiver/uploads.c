@@ -278,12 +278,12 @@ static void insert_by_age(Uploads *uploads, Upload *upload)
     TAILQ_INSERT_TAIL(&uploads->list, upload, link);
 }
 
-/* A commit may have been finished after the part had been moved away. */
-static bool is_complete(Uploads *uploads, const PartRecord *record)
+/* What archive_find() says: 0 if the upload is complete, ARCHIVE_E_ABSENT, or a negative errno. */
+static int look_up(Uploads *uploads, const char *client, const char *id)
 {
     Stored *stored CLEANUP(free_ptr) = malloc(sizeof(*stored));
 
-    return stored && archive_find(uploads->archive, record->client, record->id, stored) == 0;
+    return stored ? archive_find(uploads->archive, client, id, stored) : -ENOMEM;
 }
 
 static void take_part(Part *part, int64_t age_ms, void *userdata)
@@ -291,7 +291,8 @@ static void take_part(Part *part, int64_t age_ms, void *userdata)
     Uploads *uploads = userdata;
     const PartRecord *record = part_record(part);
 
-    if (part_offset(part) == 0 && is_complete(uploads, record)) {
+    if (look_up(uploads, record->client, record->id) == 0) { /* removing failed after the commit, or a crash
+                                                                came first */
         (void)part_remove(part);
         return;
     }
@@ -390,6 +391,23 @@ bool uploads_stop(Uploads *uploads, int64_t timeout_ms)
 
 /* Others who ask and interfere */
 
+/* Takes the lock until leave(). The upload, with one user more, or NULL. */
+static Upload *enter(Uploads *uploads, const char *client, const char *id)
+{
+    uploads_lock(uploads);
+    Upload *upload = uploads_find(uploads, client, id);
+    if (upload)
+        upload->users++;
+    return upload;
+}
+
+static void leave(Uploads *uploads, Upload *upload)
+{
+    if (upload)
+        uploads_release(uploads, upload);
+    uploads_unlock(uploads);
+}
+
 /* The offset of an incomplete upload, after making durable what is there. Under the lock; the caller is a
  * user. */
 static int status_of_part(Uploads *uploads, Upload *upload, UploadStatusNow *status)
@@ -420,18 +438,12 @@ int uploads_status(Uploads *uploads, const char *client, const char *id, UploadS
 {
     Stored *stored CLEANUP(free_ptr) = malloc(sizeof(*stored));
     UploadStatusNow status = {0};
-    int r = UPLOADS_E_ABSENT;
 
     if (!stored)
         return -ENOMEM;
-    uploads_lock(uploads);
-    Upload *upload = uploads_find(uploads, client, id);
-    if (upload) {
-        upload->users++;
-        r = status_of_part(uploads, upload, &status);
-        uploads_release(uploads, upload);
-    }
-    uploads_unlock(uploads);
+    Upload *upload = enter(uploads, client, id);
+    int r = upload ? status_of_part(uploads, upload, &status) : UPLOADS_E_ABSENT;
+    leave(uploads, upload);
     int found = archive_find(uploads->archive, client, id, stored);
     if (found < 0)
         return found;
@@ -464,24 +476,20 @@ static int delete_part(Uploads *uploads, Upload *upload, uint64_t attempt)
     return 0;
 }
 
+/* Asked before, because a part may be left over of what is complete; and after, because a commit may have
+ * been awaited. */
 int uploads_delete(Uploads *uploads, const char *client, const char *id, uint64_t attempt)
 {
-    Stored *stored CLEANUP(free_ptr) = malloc(sizeof(*stored));
-    int r = UPLOADS_E_ABSENT;
+    int found = look_up(uploads, client, id);
 
-    if (!stored)
-        return -ENOMEM;
-    uploads_lock(uploads);
-    Upload *upload = uploads_find(uploads, client, id);
-    if (upload) {
-        upload->users++;
-        r = delete_part(uploads, upload, attempt);
-        uploads_release(uploads, upload);
+    if (found == ARCHIVE_E_ABSENT) {
+        Upload *upload = enter(uploads, client, id);
+        int r = upload ? delete_part(uploads, upload, attempt) : UPLOADS_E_ABSENT;
+        leave(uploads, upload);
+        if (r != UPLOADS_E_ABSENT)
+            return r;
+        found = look_up(uploads, client, id);
     }
-    uploads_unlock(uploads);
-    if (r != UPLOADS_E_ABSENT)
-        return r;
-    int found = archive_find(uploads->archive, client, id, stored);
     return found < 0 ? found : found == 0 ? UPLOADS_E_COMPLETE : UPLOADS_E_ABSENT;
 }
 

@@ -1,3 +1,4 @@
+#include "common/program.h"
 #include "coordinator/cli/cli.h"
 #include "coordinator/cli/interrupt.h"
 
@@ -6,6 +7,7 @@
 int main(int argc, char **argv)
 {
     (void)setlocale(LC_CTYPE, ""); /* how wide a character is on this terminal */
+    program_keep_secrets();
     interrupt_setup();
     return cli_run(argc, argv);
 }

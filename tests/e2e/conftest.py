@@ -2,6 +2,7 @@
 
 BECKON_BIN_DIR   the folder with the programs (default: build/dev/bin)
 BECKON_SANITIZE  not empty: they carry sanitizers, so deadlines stretch and sizes shrink
+BECKON_E2E_LONG  not empty: the tests that have a long form run that: a thousand agents, ten thousand requests
 BECKON_E2E_KEEP  not empty: leave the temporary folders in place, to look into them"""
 
 import contextlib

@@ -1,18 +1,14 @@
 """Requests that no honest client sends, over TLS with a device's certificate and without: each gets the right status or a closed
 connection, none is taken for another request, nothing is stored, nobody dies."""
 
-import os
 import re
-import socket
-import threading
-import time
 
 import pytest
 
 from harness.https import repr_digest
-from harness.process import cpu_seconds, rss_kb
-from harness.rawhttp import CLOSED, WAITS, receive, send
-from harness.waiting import SLOWNESS, wait_until
+from harness.process import rss_kb
+from harness.rawhttp import CLOSED, WAITS, send
+from harness.waiting import wait_until
 
 BODY = b"hello, receiver"
 CHUNK = b"f\r\nhello, receiver\r\n"
@@ -121,7 +117,9 @@ add("fold", BAD, request(SIZED, b"X: a\r\n b", body=BODY), request(SIZED, b"X: a
 add("nul", BAD, request(SIZED, b"X: a\x00b", body=BODY), request(SIZED, b"X\x00Y: a", body=BODY), request(SIZED, b"\x00", body=BODY),
     request(b"Content-Length: 15\x009", body=BODY), request(b"Content-Length: 15\x00", ("X", "y"), body=BODY), request(b"X: \x00\x00", SIZED, body=BODY),
     request(b"X: y\x00Content-Length: 15", SIZED, body=BODY), b"\x00" + sized(), b"P\x00UT /v1/uploads/ID HTTP/1.1\r\nHost: a\r\nContent-Length: 15\r\n\r\n" + BODY,
-    sized(path="/v1/uploads/ID\x00x"), sized(path="/v1/uploads/ID?a=b\x00c"), sized(version="HTTP/1.1\x00"), sized(path="/v1/uploads/ID\x00x?y=z"))
+    sized(path="/v1/uploads/ID\x00x"), sized(path="/v1/uploads/ID?a=b\x00c"), sized(version="HTTP/1.1\x00"), sized(path="/v1/uploads/ID\x00x?y=z"),
+    sized(path="/v1/uploads/ID\x00"), sized(path="/v1/uploads/ID?a=b\x00"), sized(path="/v1/uploads/ID?a\x00"), sized(path="/v1/uploads/ID?"))
+add("control-in-target", BAD, *(sized(path=f"/v1/uploads/ID{c}") for c in ("\r", "\rx", " x", "\t", "\x7f", "?a\rb", "?a=\rb", "?a=b\tc", "?a\tb", "?a=\x1b", "?\x01")))
 for name in (b"", b"X Y", b"X\tY", b"X(", b"X)", b"X<", b"X@", b"X,", b"X;", b"X/", b"X[", b"X?", b"X=", b"X{", b"X\"", b"X\\", b"\xc3\xa9", b"X\x01", b"X\x7f", b"X\r",
              b"Content-Length\xa0", b"\xef\xbb\xbfX"):
     add("name", BAD, request(SIZED, name + b": y", body=BODY))
@@ -200,7 +198,7 @@ GOOD = {
     "unknown trailer": trailer(b"X-Unknown: y\r\nX-Other:\r\n"), "no space": request(b"Content-Length:15", body=BODY), "spaces": request(b"Content-Length: \t  15", body=BODY),
     "names in capitals": request(b"CONTENT-LENGTH: 15", body=BODY), "CHUNKED": request(("TRANSFER-ENCODING", "Chunked"), body=CHUNK + END),
     "empty value": sized(b"X:"), "value with a tab and Latin-1": sized(b"X: a\tb \xe9"), "lists twice": sized(("Accept", "a/b"), ("Accept", "c/d"), ("Via", "x"), ("Via", "y")),
-    "query": sized(path="/v1/uploads/ID?"), "query with a value": sized(path="/v1/uploads/ID?a=b&c"), "old": sized(version="HTTP/1.0", host=None),
+    "query": sized(path="/v1/uploads/ID?a"), "query with a value": sized(path="/v1/uploads/ID?a=b&c"), "old": sized(version="HTTP/1.0", host=None),
     "long but allowed": sized(("X", "y" * 20000)), "many but allowed": sized(*[(f"X-{i}", "y") for i in range(90)]), "expects": sized(("Expect", "100-continue")),
     "cookies": sized(("Cookie", "a=b; c=d; e=" + "f" * 3000)), "empty line before": b"\r\n" + sized(), "lower version": sized(version="HTTP/1.2"),
 }
@@ -244,3 +242,159 @@ def test_strange_but_correct_request(house, device, name):
     answer = send(device, named(GOOD[name], "good-" + name), quiet_s=20)
     assert answer.status == 201, answer
     assert house.stored("restaurant_1", "good-" + re.sub("[^A-Za-z0-9]", "-", name)).read_bytes() == BODY
+
+
+# without a certificate, and reading
+
+
+STRANGER = {
+    "put": sized(), "chunks": chunked(), "get": request(method="GET"), "head": request(method="HEAD"), "delete": request(method="DELETE"),
+    "options": request(method="OPTIONS"), "root": request(method="GET", path="/"), "nothing": request(method="GET", path="/nothing"),
+    "list": request(method="GET", path="/v1/uploads"), "post": sized(method="POST", path="/v1/uploads"), "bad id": sized(path="/v1/uploads/a.b"),
+    "metrics": request(method="GET", path="/metrics"), "trace": request(method="TRACE", path="/"), "unknown": request(method="BREW", path="/v1/uploads/x"),
+    "dots": request(method="GET", path="/v1/uploads/../../etc/passwd"), "bearer": sized(("Authorization", "Bearer x.y.z")),
+    "bad ticket": request(method="GET", path="/v1/uploads/x?ticket=x.y.z"), "empty ticket": request(method="GET", path="/v1/uploads/x?ticket="),
+    "no ticket": request(method="GET", path="/v1/uploads/x?client=restaurant_1"), "forwarded": request(("X-Forwarded-User", "restaurant_1"), method="GET"),
+}
+
+
+@pytest.mark.parametrize("name", STRANGER)
+def test_stranger_is_told_nothing(house, name):
+    answer = send(house.https(), named(STRANGER[name], "x"), quiet_s=20, has_body=name != "head")
+    assert answer.status in (401, 403), answer
+    assert not re.search(rb"(?i)microhttpd|gnutls|beckon/|/v1|server:|0\.\d+\.\d+|restaurant|store", answer.data.replace(b"receiver.test", b"")), answer
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name.partition("-")[0] in ("chunk", "both", "coding", "fold", "nul", "name", "too", "line")][::4])
+def test_bad_request_of_a_stranger(house, name):
+    data, expected = CASES[name]
+    answer = send(house.https(), named(data, "bad-" + name), quiet_s=20 if WAITS not in expected else 0.3)
+    assert answer.status in (401, *expected), answer
+
+
+RANGES = ["bytes=-", "bytes=--1", "bytes=0x0-1", "bytes=1-0", "bytes=0-1,2-3", "bytes=99999999999999999999-", "bytes=-99999999999999999999", "bytes=0-99999999999999999999",
+          "bytes=18446744073709551615-", "bytes=-18446744073709551615", "bytes=15-", "bytes=-0", "bytes= 0-1", "bytes=0-1;", "chars=0-1", "bytes", "=", "bytes=\xff-"]
+
+
+@pytest.mark.parametrize("value", RANGES)
+def test_bad_range_gives_the_whole_a_part_or_416(house, device, value):
+    send(device, named(sized(), "ranges"), quiet_s=20)
+    answer = send(device, named(request(("Range", value), method="GET"), "ranges"), quiet_s=20)
+    assert (answer.status, answer.body) in ((200, BODY), (206, BODY)) or answer.status == 416, answer
+    assert answer.status != 206 or int(answer.header("Content-Length")) == len(answer.body)
+
+
+@pytest.mark.parametrize("client", ["", "..", ".", "a/b", "%2e%2e", "..%2f..", "restaurant_1%2f..", "restaurant_1%00", "x" * 65, "+", "%23", "restaurant_1&client=..", "%ff", "-a", "restaurant_1%0a"])
+def test_coordinator_names_clients_only(house, pki, client):
+    coordinator = house.https(pki.service("coordinator"))
+    answer = send(coordinator, request(method="GET", path=f"/v1/uploads/x?client={client}"), quiet_s=20)
+    assert answer.status in (400, 404), answer
+
+
+# one request inside another
+
+
+SMUGGLED = [
+    chunked(body=CHUNK + END), chunked(("X", "y"), body=CHUNK + b"0\r\nTrailer-Field: z\r\n\r\n"), sized(),
+]
+HIDING = {
+    "length beside chunks": lambda inner: request(("Content-Length", len(b"0\r\n\r\n" + inner)), CHUNKED, body=b"0\r\n\r\n" + inner),
+    "chunks beside length": lambda inner: request(CHUNKED, ("Content-Length", "4"), body=b"0\r\n\r\n" + inner),
+    "two lengths": lambda inner: request(("Content-Length", "0"), ("Content-Length", len(inner)), body=inner),
+    "name with a space": lambda inner: request(b"Content-Length : 0", ("Content-Length", len(inner)), body=inner),
+    "folded length": lambda inner: request(b"X: y\r\n Content-Length: 0", body=inner),
+    "NUL": lambda inner: request(f"Content-Length: 0\x00{len(inner)}".encode(), body=inner),
+    "end before its time": lambda inner: request(b": x", ("Content-Length", len(inner)), body=inner),
+    "line of NUL": lambda inner: request(b"\x00", ("Content-Length", len(inner)), body=inner),
+    "old version": lambda inner: request(CHUNKED, version="HTTP/1.0", body=b"0\r\n\r\n" + inner),
+    "unknown coding": lambda inner: request(("Transfer-Encoding", "x"), body=inner),
+    "overlong chunk size": lambda inner: chunked(body=b"10000000000000000\r\n\r\n" + inner),
+    "chunk without its end": lambda inner: chunked(body=b"1\r\nab0\r\n\r\n" + inner),
+    "bad trailer": lambda inner: chunked(body=CHUNK + b"0\r\nX : y\r\n\r\n" + inner),
+    "trailer with a length": lambda inner: chunked(body=CHUNK + f"0\r\nContent-Length: {len(inner)}\r\n\r\n".encode() + inner),
+    "expectation": lambda inner: request(("Expect", "x"), ("Content-Length", "0"), body=inner),
+}
+
+
+@pytest.mark.parametrize("how", HIDING)
+@pytest.mark.parametrize("inner", range(len(SMUGGLED)))
+def test_request_hidden_in_another_is_not_obeyed(house, device, how, inner):
+    hidden = f"smuggled-{inner}-{re.sub('[^a-z]', '', how)}"
+    data = named(HIDING[how](named(SMUGGLED[inner], hidden)), "smuggler")
+    answer = send(device, data, quiet_s=20)
+    assert answer.status in (400, 413, 417, 501, CLOSED), answer
+    assert answer.data.count(b"HTTP/1.1 ") <= 1 and answer.closes(), answer
+    assert house.stored("restaurant_1", hidden) is None and not house.parts(hidden)
+
+
+def test_honest_pipelining_works(house, device):
+    with device.connect() as stream:
+        stream.sendall(named(sized(), "pipelined-1") + named(chunked(), "pipelined-2") + named(request(method="HEAD"), "pipelined-1"))
+        wait_until(lambda: house.stored("restaurant_1", "pipelined-2"), "both to be stored")
+        data = b""
+        while data.count(b"\r\n\r\n") < 3:
+            data += stream.recv(65536)
+    assert [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", data)] == [201, 201, 204]
+
+
+# in slices
+
+
+@pytest.mark.parametrize("slices", [2, 7, 50])
+@pytest.mark.parametrize("name", ["chunk-size-0", "chunk-overflow-0", "chunk-short-0", "both-0", "fold-0", "nul-0", "trailer-0", "too-many-0", "trailer-forbidden-0", "coding-hidden-0"])
+def test_bad_request_that_comes_in_slices(house, device, name, slices):
+    data, expected = CASES[name]
+    answer = send(device, named(data, "sliced-" + name), slices, 0.002, quiet_s=20)
+    assert answer.status in expected, answer
+    assert house.stored("restaurant_1", "sliced-" + name) is None
+
+
+@pytest.mark.parametrize("name", ["plain", "chunks", "trailer", "many but allowed", "old"])
+def test_correct_request_that_comes_byte_by_byte(house, device, name):
+    data = named(GOOD[name], "bytewise-" + name)
+    answer = send(device, data, len(data), quiet_s=20)
+    assert answer.status == 201, answer
+
+
+# the coordinator's side of the same server
+
+
+REST = {
+    "both": (400, request(SIZED, CHUNKED, method="POST", path="/download", body=CHUNK + END)), "two lengths": (400, request(SIZED, SIZED, method="POST", path="/download", body=BODY)),
+    "fold": (BAD, request(b"X: y\r\n z", method="GET", path="/clients")), "nul": (BAD, request(b"X: y\x00z", method="GET", path="/clients")),
+    "no host": (BAD, request(method="GET", path="/clients", host=None)), "coding": ((400, 501), request(("Transfer-Encoding", "gzip"), method="POST", path="/download", body=BODY)),
+    "name": (BAD, request(b"X : y", method="GET", path="/clients")), "version": ((400, 505, CLOSED), request(method="GET", path="/clients", version="HTTP/2.0")),
+    "chunk size": (BAD, chunked(method="POST", path="/download", body=b"-1\r\nx\r\n" + END)), "chunk overflow": ((400, 413), chunked(method="POST", path="/download", body=b"1" + b"0" * 16 + b"\r\n")),
+    "trailer": (BAD, chunked(method="POST", path="/download", body=CHUNK + b"0\r\nContent-Length: 5\r\n\r\n")), "long": ((431, 400, CLOSED), request(("X", "y" * 70000), method="GET", path="/clients")),
+    "many": ((431, CLOSED), request(*[(f"X-{i}", "y") for i in range(200)], method="GET", path="/clients")), "long url": ((414, 431, CLOSED), request(method="GET", path="/" + "x" * 70000)),
+    "two tokens": (400, request(("Authorization", "Bearer wrong"), method="GET", path="/clients")), "expectation": (417, request(("Expect", "x"), ("Content-Length", "2"), method="POST", path="/download", body=b"{}")),
+    "length": (BAD, request(("Content-Length", "-2"), method="POST", path="/download", body=b"{}")), "large length": ((400, 413, CLOSED), request(("Content-Length", 2**40), method="POST", path="/download", body=b"{}")),
+    "large body": ((413, CLOSED), sized(method="POST", path="/download", body=b"x" * 20000)), "endless body": ((413, CLOSED), chunked(method="POST", path="/download", body=b"10000\r\n" + b"x" * 65536 + b"\r\n" + b"100000\r\n" + b"x" * 1048576 + b"\r\n" + END)),
+    "garbage": (400, sized(method="POST", path="/download", body=b"\xff\x00{]")), "deep": (400, sized(method="POST", path="/download", body=b"[" * 16000)), "method": ((404, 405), request(method="BREW", path="/clients")),
+    "encoded": (404, request(method="GET", path="/clients/%2e%2e%2fx")), "dots": (404, request(method="GET", path="/clients/../../etc/passwd")), "preface": ((505, *BAD), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+    "digits": ((200, 400), request(method="GET", path="/downloads?limit=99999999999999999999")), "percent": ((200, 400), request(method="GET", path="/downloads?client=%zz%00")),
+}
+
+
+@pytest.mark.parametrize("name", REST)
+def test_bad_request_to_the_coordinator(house, name):
+    expected, data = REST[name]
+    data = data.replace(b"\r\n", f"\r\nAuthorization: Bearer {house.token}\r\n".encode(), 1)
+    answer = send(house.api(), data, quiet_s=20)
+    assert answer.status in (expected if isinstance(expected, tuple) else (expected,)), answer
+    assert not [row for row in house.downloads() if row["origin"] != "mqtt"], "a request was made of it"
+
+
+# in the end
+
+
+def test_nobody_died_or_grew_and_honest_ones_are_served(house, device):
+    before = rss_kb(house.receiver.pid)
+    for name in list(CASES)[::3]:
+        data, expected = CASES[name]
+        send(device, named(data, "again-" + name), quiet_s=20 if WAITS not in expected else 0.01)
+    assert house.receiver.runs == 1 and house.receiver.alive() and house.coordinator.runs == 1 and house.coordinator.alive()
+    assert rss_kb(house.receiver.pid) < before + 30000
+    assert device.put_chunked("/v1/uploads/honest", BODY, trailers={"Repr-Digest": repr_digest(BODY)}).status == 201
+    assert not [path for path in house.stored_files() if path.parent.name.startswith(("bad-", "again-", "sliced-", "smuggle"))]
+    assert house.api().request("GET", "/health").status == 200

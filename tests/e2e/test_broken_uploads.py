@@ -62,14 +62,3 @@ def test_answer_that_is_lost_is_asked_for_again_and_the_file_is_stored_once(hous
     assert_completes(house, begun, attempts=2)
     again = house.stored("restaurant_1", begun[1]).stat()
     assert (stored.st_ino, stored.st_mtime_ns) == (again.st_ino, again.st_mtime_ns)
-
-
-def test_cancel_while_it_waits_for_the_next_try(house, begun):
-    house.line.black_out()
-    agent = house.agents["restaurant_1"]
-    agent.wait_log(rf"{begun[1]}: attempt 1 failed")
-    assert house.cli("cancel", begun[1]).returncode == 0
-    house.wait_status(begun[1], "cancelled")
-    house.line.light_up()
-    wait_until(lambda: not agent.workers(), "the agent to be idle")
-    assert house.stored("restaurant_1", begun[1]) is None

@@ -19,6 +19,7 @@ BAD = {
         ("agent", "heartbeat", "30 parsecs"), ("agent", "heartbeat", "soon"), ("agent", "state_dir", "relative/folder"),
         ("agent", "client_id", "has/slash"), ("agent", "client_id", "coordinator"), ("agent", "client_id", ".dot"),
         ("agent", "client_id", "x" * 65), ("agent", "worker", "/does/not/exist"), ("agent", "unknown_key", "1"),
+        ("agent", "coordinator_key", "{private}"), ("agent", "coordinator_key", "{garbage}"), ("agent", "coordinator_key", "/no/such"),
         ("mqtt", "host", None), ("mqtt", "port", "0"), ("mqtt", "port", "65536"), ("mqtt", "port", "http"),
         ("mqtt", "ca", "/does/not/exist"), ("mqtt", "ca", "{garbage}"), ("mqtt", "cert", None),
         ("mqtt", "cert", "{garbage}"), ("mqtt", "key", "/does/not/exist"), ("mqtt", "key", "{garbage}"),
@@ -38,15 +39,16 @@ BAD = {
         ("receiver", "cert", "{garbage}"), ("receiver", "key", "{garbage}"), ("receiver", "key", "{other_key}"),
         ("receiver", "client_ca", None), ("receiver", "client_ca", "{garbage}"), ("receiver", "crl", "/does/not/exist"),
         ("receiver", "crl", "{garbage}"), ("receiver", "signing_key", None), ("receiver", "signing_key", "{other_key}"),
-        ("receiver", "signing_key", "{public}"), ("receiver", "coordinator_key", "{private}"),
-        ("receiver", "coordinator_key", "{garbage}"), ("receiver", "nmae", "x"), ("limits", "max_size", "1 parsec"),
+        ("receiver", "signing_key", "{public}"), ("receiver", "coordinator_key", "{private}"), ("receiver", "require_ticket", "perhaps"),
+        ("receiver", "coordinator_key", "{garbage}"), ("receiver", "audit_file", "/dev/null"), ("receiver", "nmae", "x"), ("limits", "max_size", "1 parsec"),
         ("limits", "connections", "0"), ("limits", "connections", "lots"), ("limits", "idle_timeout", "x"),
         ("limits", "uploads_per_client", "-1"), ("mqtt", "host", None), ("mqtt", "key", "{other_key}"),
         ("mqtt", "cert", "{garbage}"), ("log", "level", ""), ("nonsense", "key", "1"),
     ],
     "coordinator": [
         ("coordinator", "database", None), ("coordinator", "port", "x"), ("coordinator", "address", "999.1.1.1"),
-        ("coordinator", "cert", "{garbage}"), ("coordinator", "key", "{other_key}"), ("coordinator", "token_file", None),
+        ("coordinator", "cert", "{garbage}"), ("coordinator", "key", "{other_key}"), ("coordinator", "audit_file", "/dev/null"),
+        ("coordinator", "operator_key", "{private}"), ("coordinator", "audit_file", "/tmp/"),
         ("coordinator", "token_file", "/does/not/exist"), ("coordinator", "token_file", "{empty}"),
         ("coordinator", "signing_key", "{other_key}"), ("coordinator", "signing_key", None),
         ("coordinator", "receiver_key", None), ("coordinator", "receiver_key", "{private}"),
@@ -143,6 +145,15 @@ def test_allowed_folder_that_a_link_leads_to_is_warned_of(good, folder):
     path = write_config(folder / "agent.conf", merge(good["agent"], {"files": {"allow": folder / "link"}}))
     result = run("agent", path, "--check-config")
     assert result.returncode == 0 and "symbolic link" in result.stderr and str(folder / "real") in result.stderr, result
+
+
+def test_tickets_need_a_key_to_check_them_with_and_not_too_many(good, folder):
+    for key in ("require_ticket", "ticket_alone"):
+        path = write_config(folder / "receiver.conf", merge(good["receiver"], {"receiver": {"coordinator_key": None, key: "yes"}}))
+        assert_refused("receiver", path, f":{line_of(path, 'receiver', key)}:", ["coordinator_key"])
+    keys = {"coordinator_key": [good["names"]["public"]] * 5}
+    path = write_config(folder / "agent.conf", merge(good["agent"], {"agent": keys}))
+    assert_refused("agent", path, ":", ["more than 4"])
 
 
 @pytest.mark.parametrize("daemon", DAEMONS)

@@ -23,11 +23,12 @@ from harness.waiting import wait_until
 CANARY = b"canary" + os.urandom(16).hex().encode()
 CONTENT = CANARY * 200
 AT_ONCE = 150  # commands in flight: fewer than the agents' queues and the broker's hold
-GROUPS = ["traversal", "spelling", "length", "encoding", "link", "kernel", "kind", "name", "deny", "hard link", "owner", "mount"]
+GROUPS = ["traversal", "spelling", "length", "encoding", "link", "kernel", "kind", "name", "deny", "hard link", "owner", "own key", "mount"]
 WITHOUT_OPENAT2 = [sys.executable, "-B", hostile.__file__.replace("hostile_paths", "without_openat2")]
 IN_OWN_MOUNTS = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--mount", "--propagation", "private"]
-BIND = """cd "$0" && mount --bind ../secret bound && mount --bind ../secret sub/bound && mount --bind ../secret/canary bound-file &&
-    mount -t tmpfs none disk && cp ../secret/canary disk/x && cd "$1" && shift && exec "$@" """
+MOUNTS = """mount --bind ../secret bound && mount --bind ../secret sub/bound && mount --bind ../secret/canary bound-file &&
+    mount -t tmpfs none disk && cp ../secret/canary disk/x"""
+KERNEL_MOUNTS = "mount --rbind /proc kernel/proc && mount --rbind /sys kernel/sys"
 RENAME_EXCHANGE, AT_FDCWD = 2, -100
 
 can_mount = subprocess.run([*IN_OWN_MOUNTS, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False).returncode == 0
@@ -41,14 +42,15 @@ def start_device(house, name, files=None, prefix=()):
     return Device(agent, CONTENT)
 
 
-def start_mounted(house):
-    files = house.folder / "mounted" / "files"
-    for folder in ("bound", "sub/bound", "disk", "../secret"):
+def start_mounted(house, name, mounts, files_section=None):
+    """A device that sees something else at some of its folders; the shell's words are run in the one with its files."""
+    files = house.folder / name / "files"
+    for folder in ("bound", "sub/bound", "disk", "kernel/proc", "kernel/sys", "../secret"):
         (files / folder).mkdir(parents=True)
     (files / "bound-file").touch()
     (files / "../secret/canary").write_bytes(CONTENT)
-    prefix = [*IN_OWN_MOUNTS, "sh", "-c", BIND, files, house.folder]
-    return start_device(house, "mounted", {"one_file_system": "yes"}, prefix)
+    back = ' && cd "$1" && shift && exec "$@"'
+    return start_device(house, name, files_section, [*IN_OWN_MOUNTS, "sh", "-c", f'cd "$0" && {mounts}{back}', files, house.folder])
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +69,12 @@ def devices(shared_house):
         "everything": start_device(house, "everything", {"allow": "/", "follow_symlinks": "yes"}),
     }
     if can_mount:
-        found["mounted"] = start_mounted(house)
+        found["mounted"] = start_mounted(house, "mounted", MOUNTS, {"one_file_system": "yes"})
+        found["shows-kernel"] = start_mounted(house, "shows-kernel", KERNEL_MOUNTS)
     return found
 
 
-def make_cases(devices, shm):
+def make_cases(house, devices, shm):
     plain, old, follows, guarded = (devices[name] for name in ("plain", "old-kernel", "follows", "guarded"))
     yield from hostile.traversals(plain)
     for device in (plain, old):
@@ -88,10 +91,12 @@ def make_cases(devices, shm):
     yield from hostile.denied(guarded)
     yield from hostile.denied(follows, follows=True)
     yield from hostile.hard_links(guarded)
+    yield from hostile.own_key(devices["everything"], house.pki.client("everything")[1])
     if can_chown:
         yield from hostile.owners(guarded)
     if can_mount:
         yield from hostile.mounts(devices["mounted"])
+        yield from hostile.kernel_mounts(devices["shows-kernel"])
 
 
 def is_final(message):
@@ -132,7 +137,7 @@ def answers(shared_house, devices):
     with open(shm, "wb") as file:
         file.write(CONTENT)
     try:
-        cases = list(make_cases(devices, os.path.basename(shm)))
+        cases = list(make_cases(shared_house, devices, os.path.basename(shm)))
         statuses = Answers(shared_house.observer(), "case-").ask(cases)
     finally:
         os.unlink(shm)

@@ -1,10 +1,14 @@
 """Who is who: certificates and what they are good for, at the broker and at the receiver."""
 
+import datetime
 import re
 import socket
 import ssl
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from conftest import temporary_folder
 from harness.house import command_payload
@@ -82,7 +86,8 @@ def test_agent_sends_nothing_to_a_receiver_with_a_strange_certificate(shared, st
           "not done", 0.5)
     assert shared.stored(name, "strange") is None
     operator.publish(f"beckon/v1/{name}/cmd/cancel/strange", {})
-    operator.wait_for(f"beckon/v1/{name}/status/strange", lambda message: message["state"] == "cancelled")
+    operator.wait_for(f"beckon/v1/{name}/status/strange", lambda message: message.get("error", {}).get("reason") == "CANCELLING")
+    agent.stop()
 
 
 @pytest.mark.parametrize("whose", ["stranger's", "server's", "none"])
@@ -96,6 +101,36 @@ def test_receiver_refuses_certificates_that_are_no_clients(shared, strangers, pk
         wait_until(lambda: len(clear_lines(shared.receiver, r"(?i)certificate")) > known, "a clear line in the receiver's log")
         assert len(clear_lines(shared.receiver, r"(?i)certificate")) == known + 1
     assert not refused_by_receiver(shared, pki.client("restaurant_1"))
+
+
+def forged(pki, folder, *names):
+    """A certificate with these CNs that the devices' authority really signed: pki itself would not."""
+    key, begin = ec.generate_private_key(ec.SECP256R1()), datetime.datetime(2020, 1, 1)
+    authority = x509.load_pem_x509_certificate((pki.folder / "devices-ca.crt").read_bytes())
+    signer = serialization.load_pem_private_key((pki.folder / "private" / "devices-ca.key").read_bytes(), None)
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name, _validate=False) for name in names])
+    certificate = (x509.CertificateBuilder().subject_name(subject).issuer_name(authority.subject).public_key(key.public_key()).serial_number(x509.random_serial_number())
+                   .not_valid_before(begin).not_valid_after(begin + datetime.timedelta(36500))
+                   .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.CLIENT_AUTH]), False).sign(signer, hashes.SHA256()))
+    files = folder / "forged.crt", folder / "forged.key"
+    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    return files
+
+
+@pytest.mark.parametrize("names", [
+    ("..",), (".",), ("",), ("/",), ("a/b",), ("../restaurant_1",), ("restaurant_1/x",), ("+",), ("#",), ("a#",), ("x" * 65,), ("x" * 1000,), ("a b",), (" restaurant_1",),
+    ("restaurant_1 ",), ("restaurant_1\x00x",), ("restaurant_1\n",), ("-a",), (".a",), ("_a",), ("é",), ("a\\b",), ("a%2fb",), ("a:b",), ("restaurant_1", "restaurant_2"), (),
+    ("coordinator",), ("receiver",), ("operator",)], ids=repr)
+def test_no_certificate_whose_name_is_not_one_clients_id_uploads(shared, pki, folder, names):
+    before = sorted(shared.store.rglob("*"))
+    try:
+        identity = forged(pki, folder, *names)
+        answer = shared.https(identity).request("PUT", UPLOAD, b"data")
+    except (ValueError, *REFUSALS):  # it can't even be made, or not shown
+        answer = None
+    assert answer is None or answer.status in (401, 403), answer
+    assert sorted(shared.store.rglob("*")) == before
 
 
 @pytest.mark.parametrize("listener", ["devices", "people"])
@@ -162,7 +197,7 @@ def test_device_speaks_only_for_itself(shared, intruder):
     operator = shared.observer(subscribe=("beckon/v1/#",))
     liar = intruder()
     for topic in ("beckon/v1/restaurant_1/status/lie", "beckon/v1/restaurant_1/presence", "beckon/v1/restaurant_1/receipt/lie",
-                  "beckon/v1/restaurant_1/cmd/upload/lie", "beckon/v1/intruder/cmd/upload/lie", "beckon/v1/intruder/receipt/lie"):
+                  "beckon/v1/restaurant_1/cmd/upload/lie", "beckon/v1/restaurant_1/cmd/cancel/lie", "beckon/v1/restaurant_1/cmd/receipt/lie", "beckon/v1/intruder/cmd/upload/lie", "beckon/v1/intruder/receipt/lie"):
         liar.publish(topic, {"state": "done", "online": False, "path": "/x", "receipt": "x"})
     liar.publish("beckon/v1/intruder/status/truth", {"state": "failed", "path": "/x"})
     operator.wait_for("beckon/v1/intruder/status/truth")
@@ -181,6 +216,22 @@ def test_device_can_not_take_over_another_ones_session(shared, intruder):
     operator.wait_for("beckon/v1/restaurant_2/receipt/kept")
     assert not victim.log_lines("(?i)disconnected|trying again")
     assert thief.messages == []
+
+
+def test_device_can_neither_see_nor_change_another_ones_incomplete_upload(shared, pki):
+    path = "/v1/uploads/shared-id"
+    mine, theirs = shared.https(pki.client("restaurant_1")), shared.https(pki.client("intruder"))
+    half = {"Upload-Complete": "?0", "Upload-Length": "8"}
+    resume = {"Content-Type": "application/partial-upload", "Upload-Offset": "4", "Upload-Complete": "?1"}
+    assert mine.request("PUT", path, b"mine", half).status == 201
+    for method, body, headers in (("HEAD", None, {}), ("GET", None, {}), ("DELETE", None, {}), ("PATCH", b"evil", resume)):
+        assert theirs.request(method, path, body, headers).status == 404, method
+        assert theirs.request(method, path + "?client=restaurant_1", body, headers).status == 404, method
+    assert theirs.request("PUT", path, b"evil", half).status == 201  # an upload of their own
+    assert theirs.request("DELETE", path).status == 204
+    assert mine.request("HEAD", path)["Upload-Offset"] == "4"
+    assert mine.request("PATCH", path, b"mine", resume).status == 200
+    assert shared.stored("restaurant_1", "shared-id").read_bytes() == b"minemine" and shared.stored("intruder", "shared-id") is None
 
 
 def test_operator_can_neither_read_commands_nor_forge_receipts(shared):

@@ -122,17 +122,6 @@ def test_finished_upload_whose_answer_was_lost_is_not_sent_again(house, agent, l
     assert line.carried - carried < MB
 
 
-def test_cancel_between_attempts_drops_the_part(house, agent, line, source):
-    request_id = house.ask("restaurant_1", source)
-    wait_carried(line, SIZE // 3)
-    line.black_out()
-    line.cut()
-    agent.wait_log(f"{request_id}: attempt 1 failed")
-    assert house.cli("cancel", request_id).returncode == 0
-    house.wait_status(request_id, "cancelled")
-    wait_until(lambda: not house.parts(request_id), "the part to go")
-
-
 def test_connection_to_the_broker_that_comes_back_hurries_the_next_attempt(house, line):
     """The back-off may be minutes by then; that MQTT is back says that the link is."""
     mqtt = house.closing(Proxy(house.devices_port))

@@ -82,14 +82,16 @@ def planted(request, pki):
 
 def plant(house, log_format):
     log = {"log": {"level": "debug", "format": log_format}}
-    house.audit = house.folder / "audit.log"
-    house.start(agents=(), receiver=log, coordinator=log | {"coordinator": {"audit_file": house.audit}})
+    house.audits = [house.folder / "audit" / f"{role}.log" for role in ("coordinator", "receiver")]
+    house.start(agents=(), coordinator=log | {"coordinator": {"audit_file": house.audits[0]}},
+                receiver=log | {"receiver": {"audit_file": house.audits[1]}})
     house.start_agent("restaurant_1", log | {"labels": {"site\x1b[31m": "Köln \u202e\u009b<b>\x7f"}})
     folder = house.agents["restaurant_1"].files
     (folder / FILE_NAME).write_bytes(CONTENT)
     house.wait_online("restaurant_1")
     house.done = house.ask("restaurant_1", folder / FILE_NAME)
     house.rejected = house.ask("restaurant_1", f"/elsewhere/{FILE_NAME}")
+    house.wait_status(house.ask("restaurant_1", "/" + "long/" * 800), "rejected")
     house.wait_status(house.done, "completed")
     house.wait_status(house.rejected, "rejected")
     plant_messages(house)
@@ -142,6 +144,7 @@ def test_no_log_line_is_forged_or_commands_a_terminal(planted):
     agent = planted.agents["restaurant_1"].log()
     assert "owned" in agent and "beckon-agent: forged" in agent  # it was there to be escaped
     assert "u202e" in agent and "x1b" in agent
+    assert re.search(r"rejected: PATH_NOT_ALLOWED .*long/long/.*\.\.\.", agent)  # a long name hides nothing but its own end
 
 
 def test_no_verb_commands_the_terminal(planted):
@@ -211,8 +214,11 @@ def test_names_in_the_store_are_safe_and_its_metadata_is_json(planted):
             assert not hostile_in(data.replace(b"\t", b" ")), path
 
 
-def test_the_audit_log_is_one_good_line_a_call(planted):
-    lines = planted.audit.read_bytes()
-    assert not hostile_in(lines), hostile_in(lines)
-    entries = [json.loads(line) for line in lines.decode().splitlines()]
-    assert any(FILE_NAME in entry.get("file", "") for entry in entries)
+def test_audit_logs_are_one_good_line_a_call(planted):
+    evil = planted.https(planted.pki.client("evil"))
+    assert evil.request("GET", "/v1/uploads/curl").status == 200
+    for path in planted.audits:
+        data = path.read_bytes()
+        assert not hostile_in(data), f"{path.name}: {hostile_in(data)}"
+        entries = [json.loads(line) for line in data.decode().splitlines()]
+        assert any("\u202egpj.exe" in entry.get("file", "") for entry in entries)

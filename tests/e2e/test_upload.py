@@ -328,7 +328,7 @@ def test_hostile_path_stays_inside_its_folder(house, https, upload, path):
         assert_nothing_stored(house, https, upload)
 
 
-@pytest.mark.parametrize("name", ["..", "%2e%2e", "a%2fb", "a/b", "x" * 65, "a.b", "a%00", "%C3%A9", "", "a b"])
+@pytest.mark.parametrize("name", ["..", "%2e%2e", "a%2fb", "a/b", "x" * 65, "a.b", "a%00", "%C3%A9", ""])
 def test_id_that_is_not_one_is_refused(house, https, name):
     before = sorted(house.store.rglob("*"))
     with https.connect() as stream:

@@ -9,6 +9,7 @@
  * nothing is ever completed; and that user never hears of another device. */
 #include "fake_http.h"
 #include "fuzz.h"
+#include "signed.h"
 
 #include "common/json.h"
 #include "common/log.h"
@@ -20,14 +21,6 @@
 #include <string.h>
 
 #define TOKEN "a secret of thirty-two characters"
-
-/* RFC 8037 appendix A.1. */
-static const char private_key[] = "-----BEGIN PRIVATE KEY-----\n"
-                                  "MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n"
-                                  "-----END PRIVATE KEY-----\n";
-static const char public_key[] = "-----BEGIN PUBLIC KEY-----\n"
-                                 "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n"
-                                 "-----END PUBLIC KEY-----\n";
 
 static char folder[] = "/dev/shm/beckon-fuzz-XXXXXX";
 static SigningKey *key;
@@ -86,8 +79,8 @@ static void load(void)
     log_setup("fuzz", LOG_LEVEL_ERROR, false);
     FUZZ_CHECK(mkdtemp(folder));
     (void)atexit(remove_folder);
-    FUZZ_CHECK(signing_key_load(fuzz_file(private_key, strlen(private_key)), &key) == 0);
-    char *path = strdup(fuzz_file(public_key, strlen(public_key)));
+    FUZZ_CHECK(signing_key_load(fuzz_file(signed_private_key, strlen(signed_private_key)), &key) == 0);
+    char *path = strdup(fuzz_file(signed_public_key, strlen(signed_public_key)));
     FUZZ_CHECK(path && key_ring_load(&path, 1, &ring, NULL) == 0);
     free(path);
     FUZZ_CHECK(secret_load(fuzz_file(TOKEN "\n", sizeof(TOKEN)), &rest.access.secret) == 0);

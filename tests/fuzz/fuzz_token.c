@@ -5,62 +5,28 @@
  *
  * so that what stands behind the signature is reached too. What is taken says the same when we sign it. */
 #include "fuzz.h"
+#include "signed.h"
 
 #include "common/json.h"
 #include "common/text.h"
 #include "protocol/grant.h"
 #include "protocol/jws.h"
 
-#include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <string.h>
-
-/* RFC 8037 appendix A.1. */
-static const char private_key[] = "-----BEGIN PRIVATE KEY-----\n"
-                                  "MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n"
-                                  "-----END PRIVATE KEY-----\n";
-static const char public_key[] = "-----BEGIN PUBLIC KEY-----\n"
-                                 "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n"
-                                 "-----END PUBLIC KEY-----\n";
 
 #define NOW_UNIX_S 1800000000
 
 static SigningKey *key;
-static EVP_PKEY *pkey;
 static KeyRing *ring;
 
 static void load_keys(void)
 {
     if (key)
         return;
-    FUZZ_CHECK(signing_key_load(fuzz_file(private_key, strlen(private_key)), &key) == 0);
-    char *path = strdup(fuzz_file(public_key, strlen(public_key)));
+    FUZZ_CHECK(signing_key_load(fuzz_file(signed_private_key, strlen(signed_private_key)), &key) == 0);
+    char *path = strdup(fuzz_file(signed_public_key, strlen(signed_public_key)));
     FUZZ_CHECK(path && key_ring_load(&path, 1, &ring, NULL) == 0);
     free(path);
-    BIO *bio = BIO_new_mem_buf(private_key, -1);
-    pkey = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
-    BIO_free(bio);
-    FUZZ_CHECK(pkey);
-}
-
-/* The compact form of any header and claims, with a true signature. */
-static char *sign_as_given(const char *header, const char *claims)
-{
-    char *first = text_base64url(header, strlen(header)), *second = text_base64url(claims, strlen(claims));
-    char *input = text_format("%s.%s", first, second);
-    EVP_MD_CTX *context = EVP_MD_CTX_new();
-    uint8_t signature[64];
-    size_t size = sizeof(signature);
-
-    FUZZ_CHECK(EVP_DigestSignInit(context, NULL, NULL, NULL, pkey) == 1 &&
-               EVP_DigestSign(context, signature, &size, (const uint8_t *)input, strlen(input)) == 1);
-    EVP_MD_CTX_free(context);
-    char *third = text_base64url(signature, size), *token = text_format("%s.%s", input, third);
-    free(first);
-    free(second);
-    free(third);
-    free(input);
-    return token;
 }
 
 static bool tickets_agree(const Ticket *a, const Ticket *b)
@@ -180,7 +146,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         (void)check_token(rest);
     } else if (rest && strcmp(mode, "header") == 0) {
         char *header = fuzz_cut(&rest, '\n');
-        char *token = sign_as_given(header, rest ? rest : "");
+        char *token = signed_token(header, rest ? rest : "");
         if (check_token(token)) {
             check_header(header);
             check_altered(token, size * 31 + data[size - 1]);

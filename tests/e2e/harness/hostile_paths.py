@@ -301,6 +301,13 @@ def owners(device):
     yield case_sent(device, "owner", "of-mine")
 
 
+def own_key(device, key):
+    """Of a device that allows everything."""
+    os.link(key, device.files / "key")
+    for path in (key, device.files / "key", str(key).replace("/", "//"), device.link("key-link", "key"), str(key)[1:]):
+        yield device.case("own key", path, NOT_ALLOWED)
+
+
 def mounts(device):
     """Of a device with one_file_system that sees home/secret at files/bound and files/sub/bound, the canary at files/bound-file,
     and another file system at files/disk."""
@@ -310,3 +317,12 @@ def mounts(device):
     yield device.case("mount", "bound/../../secret/canary", NOT_ALLOWED)
     device.good("unmounted")
     yield case_sent(device, "mount", "unmounted")
+
+
+def kernel_mounts(device):
+    """Of a device that sees /proc at files/kernel/proc and /sys at files/kernel/sys, and crosses mounts."""
+    for path in ("proc/version", "proc/self/environ", "proc/1/environ", f"proc/self/root{device.canary}", "proc/self/exe", "proc/uptime",
+                 "proc/sys/kernel/hostname", "sys/kernel/uevent_seqnum"):
+        yield device.case("mount", f"kernel/{path}", NOT_ALLOWED)
+    device.good("kernel/x")
+    yield case_sent(device, "mount", "kernel/x")

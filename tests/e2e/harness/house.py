@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,6 +17,7 @@ from .waiting import PATIENCE_S, SLOWNESS, wait_until
 
 BIN = Path(os.environ.get("BECKON_BIN_DIR", ROOT / "build" / "dev" / "bin"))
 PORT_TAKEN = re.compile(r"address (already )?in use", re.IGNORECASE)
+FLEET_STEP = 25
 KEEPALIVE = "5s"  # the least that libmosquitto takes
 
 
@@ -100,6 +102,24 @@ class House:
         if wait and self.coordinator:
             self.wait_online(name)
         return agent
+
+    def start_fleet(self, names, config=None):
+        """Many agents, a few dozen at a time. Returns when all are seen online."""
+        self.pki.make_fleet(names)
+        for first in range(0, len(names), FLEET_STEP):
+            batch = names[first:first + FLEET_STEP]
+            for name in batch:
+                self.start_agent(name, config, wait=False)
+            wait_until(lambda some=set(batch): some <= self.online(), "the fleet to come online", 60)
+
+    def stop_fleet(self):
+        """Side by side: each waits for the broker for a moment."""
+        with ThreadPoolExecutor(FLEET_STEP) as pool:
+            list(pool.map(Daemon.stop, self.agents.values()))
+
+    def online(self):
+        clients = self.api().request("GET", "/clients").json()["clients"]
+        return {client["id"] for client in clients if client["online"]}
 
     def _daemon(self, role, argv, ready):
         prefix, env = self.launch.get(role, ([], {}))

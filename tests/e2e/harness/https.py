@@ -68,6 +68,17 @@ class HttpsClient:
         finally:
             connection.close()
 
+    def each(self, method, path, bodies):
+        """The answers to many requests, over one connection."""
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=self.context, timeout=TIMEOUT_S)
+        fields = {"Content-Type": "application/json", **({"Authorization": f"Bearer {self.bearer}"} if self.bearer else {})}
+        try:
+            for body in bodies:
+                connection.request(method, path, json.dumps(body), fields)
+                yield Answer(connection.getresponse())
+        finally:
+            connection.close()
+
     def begin_put(self, path, headers=None, method="PUT"):
         """The headers of a chunked PUT (or PATCH); the caller sends chunks and the end with the functions below."""
         stream = self.connect()

@@ -60,7 +60,7 @@ class Observer:
 
     def publish_once(self, topic, payload):
         """With QoS 0: who loses the connection over it does not get it again."""
-        self._client.publish(topic, payload, qos=0).wait_for_publish(PATIENCE_S)
+        self._client.publish(topic, payload, qos=0).wait_for_publish(6 * PATIENCE_S)
 
     def on(self, topic):
         """The payloads heard on exactly this topic, parsed."""

@@ -6,6 +6,7 @@ import os
 import time
 
 SANITIZED = bool(os.environ.get("BECKON_SANITIZE"))
+LONG = bool(os.environ.get("BECKON_E2E_LONG"))
 SLOWNESS = 4 if SANITIZED else 1
 PATIENCE_S = 20
 

@@ -105,6 +105,8 @@ class Bench:
 
     def steer(self, house, *roles):
         """Puts the faultline under these programs; returns their steering. Before they start."""
+        if not os.path.exists(library()):
+            raise Skipped("needs libfaultline.so, which a build with sanitizers does not have")
         folder = house.folder / "faults"
         lines = {role: Faultline(folder, PROGRAMS[role]) for role in roles}
         env = {"LD_PRELOAD": library(), "BECKON_FAULTS": str(folder)}

@@ -121,7 +121,7 @@ def is_clean(house):
 
 def audit(tally, house, uploads, unlinks_failed=False, patience_s=10):
     """After everything: what is complete is still there, and nothing is left over. What only a restart sorts out is
-    given one. unlinks_failed: then a part may stay until its time is over, even of a complete upload."""
+    given one. unlinks_failed: then a part may stay until the next start, even of a complete upload."""
     left = ["?"]
 
     def clean():
@@ -153,8 +153,13 @@ def judge_incoming(tally, house, uploads, unlinks_failed):
     """Of what is complete there is no part left; and what is left of the rest goes when its time is over."""
     incoming = house.store / ".incoming"
     complete = {f"{upload.client}.{upload.id}" for upload in uploads if state_of(house, upload) == "completed"}
-    left = [path.name for path in incoming.iterdir() if path.suffix != ".aside" and path.name.rsplit(".", 2)[0] in complete]
-    if left and not unlinks_failed:
+
+    def leftovers():
+        return [path.name for path in incoming.iterdir() if path.suffix != ".aside" and path.name.rsplit(".", 2)[0] in complete]
+    if unlinks_failed and leftovers():
+        house.receiver.restart()
+    left = leftovers()
+    if left:
         tally.count("wrong", f"of complete uploads is left: {left[:6]}")
     if not any(incoming.iterdir()):
         return

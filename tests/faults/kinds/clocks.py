@@ -1,42 +1,22 @@
 """Clocks that jump: a device without a battery starts in 1970, and gets the time from the network in mid upload."""
 
-from pathlib import Path
-
 from engine.bench import CLIENT, Skipped, add_environment
+from harness.clock import YEAR_S, Clock, faketime_library
+from harness.waiting import SANITIZED
 
 from .kills import daemons_of
 
-LIBRARIES = ["/usr/lib/{}/faketime/libfaketimeMT.so.1".format(machine) for machine in
-             ("x86_64-linux-gnu", "aarch64-linux-gnu", "arm-linux-gnueabihf")]
-JUMPS_S = [-86400 * 365, -86400 * 2, -3600, -61, -5, 5, 61, 3600, 86400 * 2, 86400 * 8, 86400 * 365 * 30]
-
-
-class Clock:
-    """The wall clock of one program; its monotonic one goes on as ever."""
-
-    def __init__(self, path):
-        self.path = path
-        self.set(0)
-
-    def set(self, offset_s):
-        new = self.path.with_suffix(".new")
-        new.write_text(f"{offset_s:+d}\n")
-        new.rename(self.path)
-
-    def environment(self, library):
-        return {"LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": str(self.path), "FAKETIME_NO_CACHE": "1",
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
+JUMPS_S = [-YEAR_S, -86400 * 2, -3600, -61, -5, 5, 61, 3600, 86400 * 2, 86400 * 8, YEAR_S * 30]
 
 
 def jumping(role):
     """The program's clock jumps during uploads, and is set right after a while."""
     def kind(bench):
-        library = next((path for path in LIBRARIES if Path(path).exists()), None)
-        if not library:
-            raise Skipped("needs faketime")
+        if SANITIZED or not faketime_library():
+            raise Skipped("needs faketime, and programs without sanitizers")
         house = bench.make_house()
         clock = Clock(house.folder / "clock")
-        add_environment(house, role, clock.environment(library))
+        add_environment(house, role, clock.environment())
         with bench.house(house=house):
             victim = daemons_of(house)[role]
             for _ in bench.rounds():
@@ -51,7 +31,7 @@ def jumping(role):
                 clock.set(0)
                 if not victim.alive():
                     victim.start(wait=False)
-                bench.settle(house, uploads, 60)
+                bench.settle(house, uploads, 60, must_complete=role == "receiver")  # the others' clocks tell when a request is over
             assert house.agents[CLIENT].alive()
     return kind
 

@@ -33,6 +33,7 @@ static void job_survives_the_disk(void **state)
     job->attempt = 7;
     job->restarted = true;
     job->issued_unix_s = 1795000000;
+    job->cancelled_unix_ms = 1795259164123;
     job->has_snapshot = true;
     job->snapshot = (Snapshot){.inode = 2, .size_bytes = 3, .modified = {4, 5}};
     job->reported = true;
@@ -51,6 +52,7 @@ static void job_survives_the_disk(void **state)
     assert_true(snapshot_still_holds(&job->snapshot, &parsed->snapshot));
     assert_string_equal(parsed->problem.reason, "FILE_CHANGED");
     assert_int_equal(parsed->at_unix_ms, job->at_unix_ms);
+    assert_int_equal(parsed->cancelled_unix_ms, job->cancelled_unix_ms);
     assert_int_equal(parsed->fd, -1);
     job_free(parsed);
     job_free(job);

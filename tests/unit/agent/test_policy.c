@@ -324,6 +324,18 @@ static void an_old_kernel_that_can_not_keep_to_one_mount_gives_nothing(void **st
         assert_opens("x", "hello");
 }
 
+static void the_agents_own_key_stays_under_every_name(void **state)
+{
+    char *key = text_format("%s/secrets/secret", root);
+    (void)state;
+
+    policy.own_keys[0] = "/missing";
+    policy.own_keys[1] = key;
+    assert_refused("hard", 0, ERROR_PERMISSION_DENIED, "PATH_NOT_ALLOWED");
+    assert_opens("x", "hello");
+    free(key);
+}
+
 /* How the refusal tells which key it is about. */
 static void assert_message(const char *path, const char *words)
 {
@@ -368,6 +380,7 @@ static int run(void)
         cmocka_unit_test_setup(deny_goes_before_allow_by_whatever_way, reset),
         cmocka_unit_test_setup(a_second_name_is_refused_if_asked_for, reset),
         cmocka_unit_test_setup(only_files_of_the_owners_are_opened, reset),
+        cmocka_unit_test_setup(the_agents_own_key_stays_under_every_name, reset),
         cmocka_unit_test_setup(an_old_kernel_that_can_not_keep_to_one_mount_gives_nothing, reset),
         cmocka_unit_test_setup(a_refusal_names_its_key, reset),
     };

@@ -31,6 +31,31 @@ static void waits_are_spread_over_the_whole_window(void **state)
         assert_in_range(tenths[i], 700, 1300); /* 1000 expected; ten standard deviations */
 }
 
+/* A thousand devices that were told "Retry-After: 30" by a server that sheds load. */
+static void waits_after_a_pause_that_all_were_asked_for_are_spread_too(void **state)
+{
+    unsigned seconds[30] = {0};
+    (void)state;
+
+    for (int i = 0; i < 1000; i++) {
+        Backoff backoff = {.min_ms = 1000, .max_ms = 300000};
+        uint64_t wait_ms = backoff_next_after_ms(&backoff, 30000);
+        assert_in_range(wait_ms, 30000, 60000);
+        seconds[wait_ms == 60000 ? 29 : (wait_ms - 30000) / 1000]++;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(seconds); i++)
+        assert_in_range(seconds[i], 1, 75); /* 33 expected; seven standard deviations */
+}
+
+static void pause_that_was_asked_for_is_no_reason_to_wait_longer_than_the_window(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 1000; i++) {
+        Backoff backoff = {.min_ms = 100, .max_ms = 1000};
+        assert_in_range(backoff_next_after_ms(&backoff, 86400000), 86400000, 86401000);
+    }
+}
+
 static void success_makes_the_next_wait_short(void **state)
 {
     Backoff backoff = {.min_ms = 10, .max_ms = 1000000};
@@ -47,6 +72,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(waits_stay_below_a_ceiling_that_doubles),
         cmocka_unit_test(waits_are_spread_over_the_whole_window),
+        cmocka_unit_test(waits_after_a_pause_that_all_were_asked_for_are_spread_too),
+        cmocka_unit_test(pause_that_was_asked_for_is_no_reason_to_wait_longer_than_the_window),
         cmocka_unit_test(success_makes_the_next_wait_short),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -522,6 +522,27 @@ static void one_client_can_not_fill_the_memory_with_failures(void **state)
     assert_int_equal(fixture->control->doubts.count, OPEN_REQUESTS_PER_CLIENT_MAX + 1);
 }
 
+static void a_restart_does_not_forget_the_questions_for_a_receipt(void **state)
+{
+    Fixture *fixture = *state;
+    say_status(fixture, "dev1", "old", FAILED);
+    now_ms += (int64_t)25 * 3600 * 1000;
+    say_status(fixture, "dev1", "failed", FAILED);
+    say_status(fixture, "dev1", "cancelled", CANCELLED);
+    say_status(fixture, "dev1", "rejected", REJECTED);
+    fixture_stop(fixture);
+    now_ms += 3600 * 1000; /* it was away */
+    fixture_start(fixture);
+    control_on_connection(fixture->control, true);
+    control_tick(fixture->control);
+    assert_int_equal(commands(fixture, "receipt", "failed"), 1);
+    assert_int_equal(commands(fixture, "receipt", "cancelled"), 1);
+    assert_int_equal(commands(fixture, "receipt", "old") + commands(fixture, "receipt", "rejected"), 0);
+    now_ms += 121 * 1000;
+    control_tick(fixture->control);
+    assert_int_equal(commands(fixture, "receipt", "failed"), 2);
+}
+
 static void a_path_that_is_too_long_is_refused_and_never_cut(void **state)
 {
     Fixture *fixture = *state;
@@ -869,6 +890,7 @@ int main(void)
         TEST(messages_that_are_not_valid_change_nothing),
         TEST(one_client_can_not_fill_the_memory),
         TEST(one_client_can_not_fill_the_memory_with_failures),
+        TEST(a_restart_does_not_forget_the_questions_for_a_receipt),
         TEST(a_path_that_is_too_long_is_refused_and_never_cut),
         TEST(a_key_makes_one_request),
         TEST(what_is_not_granted_looks_as_if_it_did_not_exist),

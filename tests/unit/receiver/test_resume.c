@@ -296,6 +296,45 @@ static void a_stopping_receiver_parks_what_is_on_its_way(void **state)
     (void)uploads_free(uploads);
 }
 
+/* What removing failed to remove is there again under another name, as if it had stayed. */
+static void keep(const Fixture *fixture, const char *name, const char *copy)
+{
+    assert_int_equal(linkat(fixture->root_fd, name, fixture->root_fd, copy, 0), 0);
+}
+
+static void put_back(const Fixture *fixture, const char *copy, const char *name)
+{
+    assert_int_equal(renameat(fixture->root_fd, copy, fixture->root_fd, name), 0);
+}
+
+static void what_is_left_over_of_a_complete_upload_goes_at_the_next_start(void **state)
+{
+    Fixture *fixture = *state;
+    Uploads *uploads = make_uploads(fixture, 10, 10);
+    UploadStatusNow status;
+
+    leave(uploads, "a", 0, 0, "hello ");
+    leave(uploads, "b", 0, 0, "hello ");
+    keep(fixture, ".incoming/r1.a.0.part", "kept.part");
+    keep(fixture, ".incoming/r1.a.0.journal", "kept.journal");
+    Transfer *transfer = resume(uploads, "a", 6);
+    assert_int_equal(finish_marked(transfer, true), 0);
+    (void)transfer_end(transfer);
+    put_back(fixture, "kept.part", ".incoming/r1.a.0.part");
+    put_back(fixture, "kept.journal", ".incoming/r1.a.0.journal");
+    assert_int_equal(uploads_delete(uploads, "r1", "a", 0), UPLOADS_E_COMPLETE);
+    uploads = restart(fixture, uploads);
+    assert_false(exists(fixture, ".incoming/r1.a.0.part"));
+    assert_false(exists(fixture, ".incoming/r1.a.0.journal"));
+    assert_int_equal(uploads_delete(uploads, "r1", "a", 0), UPLOADS_E_COMPLETE);
+    assert_int_equal(uploads_status(uploads, "r1", "a", &status), 0);
+    assert_true(status.complete);
+    assert_true(exists(fixture, ".incoming/r1.b.1.part"));
+    assert_int_equal(uploads_status(uploads, "r1", "b", &status), 0);
+    assert_int_equal(status.offset, 6);
+    (void)uploads_free(uploads);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -311,6 +350,7 @@ int main(void)
         WITH_STORE(an_empty_upload_that_was_begun_stays),
         WITH_STORE(bytes_of_a_client_are_limited_and_the_oldest_make_place),
         WITH_STORE(a_stopping_receiver_parks_what_is_on_its_way),
+        WITH_STORE(what_is_left_over_of_a_complete_upload_goes_at_the_next_start),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,44 @@
+/* One SQLite file: WAL, an fsync for each commit, brought up to date, used by one process alone. Part of
+ * store_sqlite.c, and with it the only one that knows sqlite3.h; a statement's rows are read with sqlite3's
+ * own functions.
+ *
+ * Negative errnos have been logged with SQLite's own words. One thread at a time. */
+#pragma once
+
+#include "common/cleanup.h"
+
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct Database Database;
+
+/* Opens or makes it. 0, -EBUSY if another process has it, -EPROTO if a newer version of this program has
+ * written it, or another negative errno. */
+int database_open(const char *path, Database **ret_database) MUST_CHECK;
+Database *database_close(Database *database); /* every statement is finalized before; returns NULL */
+
+/* What SQLite says of the call that has just failed, as a negative errno. what: "read the clients". */
+int database_fail(const Database *database, const char *what);
+
+/* SQL may then call name(text), which judge answers; false for NULL. */
+int database_add_function(Database *database, const char *name,
+                          bool (*judge)(void *userdata, const char *text), void *userdata) MUST_CHECK;
+
+/* A transaction. database_end() commits it, or rolls it back if result, of what was done in it, is not 0; it
+ * returns the first failure. A rollback that fails, for want of memory, is made up for before anything else.
+ */
+int database_begin(Database *database) MUST_CHECK;
+int database_end(Database *database, int result) MUST_CHECK;
+
+int database_prepare(Database *database, const char *sql, sqlite3_stmt **ret_statement) MUST_CHECK;
+int database_run(Database *database, sqlite3_stmt *statement, const char *what) MUST_CHECK; /* without rows */
+int64_t database_last_id(const Database *database); /* of the row inserted last */
+
+void statement_finalize(sqlite3_stmt **statement); /* for CLEANUP */
+
+/* Binding fails only when out of memory, and then the column is NULL, which NOT NULL columns refuse. */
+void statement_bind_text(sqlite3_stmt *statement, const char *name, const char *text);
+void statement_bind_number(sqlite3_stmt *statement, const char *name, int64_t number);
+void statement_read_text(sqlite3_stmt *statement, int column, char *out, size_t size); /* NULL is "" */
