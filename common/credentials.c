@@ -5,6 +5,7 @@
 
 #include <openssl/pem.h>
 #include <stdbool.h>
+#include <time.h>
 
 static FILE *open_file(const char *path)
 {
@@ -36,6 +37,17 @@ int credentials_check_pair(const char *section, const char *cert, const char *ke
     X509_free(certificate);
     EVP_PKEY_free(private);
     return mistakes;
+}
+
+int64_t credentials_expiry(const char *cert)
+{
+    FILE *stream CLEANUP(close_stream) = open_file(cert);
+    X509 *certificate = stream ? PEM_read_X509(stream, NULL, NULL, NULL) : NULL;
+    struct tm end;
+    bool known = certificate && ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &end) == 1;
+
+    X509_free(certificate);
+    return known ? (int64_t)timegm(&end) : 0;
 }
 
 int credentials_check_authorities(const char *section, const char *name, const char *file)

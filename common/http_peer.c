@@ -18,9 +18,13 @@ typedef struct CrlList {
     unsigned count;
 } CrlList;
 
+typedef struct CaList {
+    gnutls_x509_crt_t *items;
+    unsigned count;
+} CaList;
+
 struct HttpTrust {
-    gnutls_x509_crt_t *cas;
-    unsigned ca_count;
+    CaList cas, people;
     char *crl_file;
     pthread_mutex_t lock;  /* guards what follows */
     struct stat crl_stamp; /* of the file that was last tried */
@@ -49,7 +53,15 @@ static int read_pem(const char *path, char **ret_data, gnutls_datum_t *ret_pem)
     return 0;
 }
 
-static int load_cas(HttpTrust *trust, const char *path)
+static void ca_list_clear(CaList *list)
+{
+    for (unsigned i = 0; i < list->count; i++)
+        gnutls_x509_crt_deinit(list->items[i]);
+    gnutls_free(list->items);
+    *list = (CaList){0};
+}
+
+static int load_cas(const char *path, CaList *list)
 {
     char *data CLEANUP(free_ptr) = NULL;
     gnutls_datum_t pem;
@@ -57,8 +69,8 @@ static int load_cas(HttpTrust *trust, const char *path)
 
     if (r < 0)
         return r;
-    r = gnutls_x509_crt_list_import2(&trust->cas, &trust->ca_count, &pem, GNUTLS_X509_FMT_PEM, 0);
-    if (r < 0 || trust->ca_count == 0) {
+    r = gnutls_x509_crt_list_import2(&list->items, &list->count, &pem, GNUTLS_X509_FMT_PEM, 0);
+    if (r < 0 || list->count == 0) {
         log_error("%s: not a PEM file of CA certificates: %s", path, gnutls_strerror(r));
         return -EINVAL;
     }
@@ -71,8 +83,8 @@ static int load_cas(HttpTrust *trust, const char *path)
 static int check_crl(const HttpTrust *trust, gnutls_x509_crl_t crl)
 {
     unsigned status = 0;
-    int r =
-        gnutls_x509_crl_verify(crl, trust->cas, trust->ca_count, GNUTLS_VERIFY_DISABLE_TIME_CHECKS, &status);
+    int r = gnutls_x509_crl_verify(crl, trust->cas.items, trust->cas.count, GNUTLS_VERIFY_DISABLE_TIME_CHECKS,
+                                   &status);
 
     if (r < 0 || (status & GNUTLS_CERT_INVALID)) {
         log_error("%s: a revocation list in it is not signed by any CA of client_ca", trust->crl_file);
@@ -110,14 +122,16 @@ static int load_crls(const HttpTrust *trust, CrlList *ret_list)
     return 0;
 }
 
-int http_trust_new(const char *ca_file, const char *crl_file, HttpTrust **ret_trust)
+int http_trust_new(const char *ca_file, const char *people_file, const char *crl_file, HttpTrust **ret_trust)
 {
     HttpTrust *trust = calloc(1, sizeof(*trust));
 
     if (!trust)
         return -ENOMEM;
     (void)pthread_mutex_init(&trust->lock, NULL); /* can't fail on Linux */
-    int r = load_cas(trust, ca_file);
+    int r = load_cas(ca_file, &trust->cas);
+    if (r == 0 && people_file)
+        r = load_cas(people_file, &trust->people);
     if (r == 0 && crl_file) {
         trust->crl_file = strdup(crl_file);
         if (!trust->crl_file)
@@ -140,9 +154,8 @@ HttpTrust *http_trust_free(HttpTrust *trust)
 {
     if (!trust)
         return NULL;
-    for (unsigned i = 0; i < trust->ca_count; i++)
-        gnutls_x509_crt_deinit(trust->cas[i]);
-    gnutls_free(trust->cas);
+    ca_list_clear(&trust->cas);
+    ca_list_clear(&trust->people);
     crl_list_clear(&trust->crls);
     (void)pthread_mutex_destroy(&trust->lock);
     free(trust->crl_file);
@@ -330,6 +343,29 @@ HttpPeer http_trust_verify(HttpTrust *trust, void *tls_session, char name[static
         return HTTP_PEER_VERIFIED;
     (void)snprintf(name, HTTP_PEER_NAME_SIZE, "%s", why);
     return untimely ? HTTP_PEER_UNTIMELY : HTTP_PEER_REFUSED;
+}
+
+/* The chain was verified before: here it only matters where it leads. */
+bool http_trust_is_person(const HttpTrust *trust, void *tls_session)
+{
+    gnutls_x509_crt_t chain[HTTP_CHAIN_MAX];
+    unsigned sent_count = 0, count = 0, status = 0;
+    const gnutls_datum_t *sent = gnutls_certificate_get_peers(tls_session, &sent_count);
+    bool whole = sent && sent_count <= HTTP_CHAIN_MAX;
+
+    for (; whole && count < sent_count; count += whole) {
+        whole = gnutls_x509_crt_init(&chain[count]) == 0;
+        if (whole && gnutls_x509_crt_import(chain[count], &sent[count], GNUTLS_X509_FMT_DER) < 0) {
+            gnutls_x509_crt_deinit(chain[count]);
+            whole = false;
+        }
+    }
+    int r = whole && count > 0 ? gnutls_x509_crt_list_verify(chain, count, trust->people.items,
+                                                             trust->people.count, NULL, 0, 0, &status)
+                               : -1;
+    for (unsigned i = 0; i < count; i++)
+        gnutls_x509_crt_deinit(chain[i]);
+    return r == 0 && status == 0;
 }
 
 int http_keypair_check(const char *cert_file, const char *key_file)

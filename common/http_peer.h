@@ -9,9 +9,10 @@
 
 typedef struct HttpTrust HttpTrust;
 
-/* crl_file may be NULL. 0, or a negative errno after one log line that names the file and what is wrong with
- * it. */
-int http_trust_new(const char *ca_file, const char *crl_file, HttpTrust **ret_trust) MUST_CHECK;
+/* people_file and crl_file may be NULL. 0, or a negative errno after one log line that names the file and
+ * what is wrong with it. */
+int http_trust_new(const char *ca_file, const char *people_file, const char *crl_file,
+                   HttpTrust **ret_trust) MUST_CHECK;
 HttpTrust *http_trust_free(HttpTrust *trust); /* returns NULL */
 
 /* The certificates that a peer has sent, to be looked at again later. */
@@ -37,6 +38,9 @@ bool http_trust_is_revoked(HttpTrust *trust, const HttpChain *chain);
  * dates, purpose clientAuth, revocation, and exactly one CN. The CRL is read again when its file has changed.
  * Any thread. */
 HttpPeer http_trust_verify(HttpTrust *trust, void *tls_session, char name[static HTTP_PEER_NAME_SIZE]);
+
+/* Whether the chain leads to a CA of people_file too. */
+bool http_trust_is_person(const HttpTrust *trust, void *tls_session);
 
 /* Whether a PEM certificate and its key load and belong together. 0, or -EINVAL after one log line. */
 int http_keypair_check(const char *cert_file, const char *key_file) MUST_CHECK;

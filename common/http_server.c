@@ -183,6 +183,14 @@ HttpPeer http_request_peer(HttpRequest *request, const char **ret_name)
     return request->peer;
 }
 
+bool http_request_peer_is_person(const HttpRequest *request)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+
+    return info && http_trust_is_person(request->server->trust, info->tls_session);
+}
+
 void http_request_set_state(HttpRequest *request, void *state)
 {
     request->state = state;
@@ -521,8 +529,9 @@ int http_server_new(const HttpServerConfig *config, const HttpHandlers *handlers
                                .body_rate_min = config->body_rate_min,
                                .body_window_ms = config->body_window_ms ? config->body_window_ms : 60000,
                                .body_deadline_ms = config->body_deadline_ms};
-    int r =
-        config->client_ca_file ? http_trust_new(config->client_ca_file, config->crl_file, &server->trust) : 0;
+    int r = config->client_ca_file ? http_trust_new(config->client_ca_file, config->people_ca_file,
+                                                    config->crl_file, &server->trust)
+                                   : 0;
     if (r == 0)
         r = http_keypair_check(config->cert_file, config->key_file);
     if (r == 0 && server->trust)
@@ -570,7 +579,7 @@ int http_server_check(const HttpServerConfig *config)
     int r = http_keypair_check(config->cert_file, config->key_file);
 
     if (r == 0 && config->client_ca_file)
-        r = http_trust_new(config->client_ca_file, config->crl_file, &trust);
+        r = http_trust_new(config->client_ca_file, config->people_ca_file, config->crl_file, &trust);
     (void)http_trust_free(trust);
     return r;
 }

@@ -41,7 +41,8 @@ typedef struct HttpServerConfig {
     uint16_t port;
     const char *cert_file, *key_file; /* PEM; the chain may follow the certificate */
     const char *client_ca_file;       /* PEM; NULL: no client certificates */
-    const char *crl_file;             /* PEM, of client_ca; NULL: none. Re-read when the file changes */
+    const char *people_ca_file; /* PEM; those of them that sign for people and services; NULL: not known */
+    const char *crl_file;       /* PEM, of client_ca; NULL: none. Re-read when the file changes */
     HttpThreads threads;
     unsigned connections_max, connections_per_ip_max; /* 0 for the second: no limit */
     unsigned connections_per_name_max;                /* of one certificate's name; 0: no limit */
@@ -85,6 +86,9 @@ typedef enum HttpPeer {
     HTTP_PEER_CROWDED,  /* it is good, but *ret_name has as many connections as it may */
 } HttpPeer;
 HttpPeer http_request_peer(HttpRequest *request, const char **ret_name);
+
+/* Of a HTTP_PEER_VERIFIED: whether a CA of people_ca_file has signed it. */
+bool http_request_peer_is_person(const HttpRequest *request);
 
 /* The handler's own state of this request. */
 void http_request_set_state(HttpRequest *request, void *state);

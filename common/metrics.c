@@ -18,10 +18,10 @@ void label_counter_add(LabelCounter *counter, const char *label)
     (void)pthread_mutex_lock(&counter->mutex);
     while (i < counter->used && strcmp(counter->items[i].label, shown) != 0)
         i++;
-    if (i >= LABELS_MAX)
+    if (i >= LABEL_VALUES_MAX)
         (void)snprintf(shown, sizeof(shown), "other");
-    if (i > LABELS_MAX)
-        i = LABELS_MAX;
+    if (i > LABEL_VALUES_MAX)
+        i = LABEL_VALUES_MAX;
     if (i == counter->used) {
         memcpy(counter->items[i].label, shown, sizeof(shown));
         counter->used++;
@@ -127,6 +127,17 @@ void metrics_histogram(MetricsPage *page, const char *name, const char *help, Hi
     (void)fprintf(page->stream, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n", name, count);
     (void)fprintf(page->stream, "%s_sum %" PRIu64 ".%03u\n%s_count %" PRIu64 "\n", name, sum_ms / 1000,
                   (unsigned)(sum_ms % 1000), name, count);
+}
+
+void metrics_certificates(MetricsPage *page, int64_t server_expires_unix_s, int64_t mqtt_expires_unix_s)
+{
+    static const char name[] = "beckon_certificate_expiry_timestamp_seconds";
+
+    metrics_family(page, "gauge", name, "When the daemon's own certificate ends, in Unix seconds.");
+    if (server_expires_unix_s > 0)
+        metrics_sample(page, name, "certificate", "server", (uint64_t)server_expires_unix_s);
+    if (mqtt_expires_unix_s > 0)
+        metrics_sample(page, name, "certificate", "mqtt", (uint64_t)mqtt_expires_unix_s);
 }
 
 void metrics_build(MetricsPage *page)

@@ -25,9 +25,9 @@ static inline uint64_t counter_get(Counter *counter)
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-/* Counters by one label, whose values need not be known before. Once there are LABELS_MAX of them, further
- * ones are counted as "other". */
-#define LABELS_MAX 64
+/* Counters by one label, whose values need not be known before. Once there are LABEL_VALUES_MAX of them,
+ * further ones are counted as "other". */
+#define LABEL_VALUES_MAX 64
 #define LABEL_SIZE 40 /* a longer one is cut */
 
 typedef struct LabelCounter {
@@ -36,7 +36,7 @@ typedef struct LabelCounter {
     struct {
         char label[LABEL_SIZE];
         uint64_t count;
-    } items[LABELS_MAX + 1];
+    } items[LABEL_VALUES_MAX + 1];
 } LabelCounter;
 
 #define LABEL_COUNTER                                                                                        \
@@ -88,3 +88,5 @@ void metrics_labels(MetricsPage *page, const char *name, const char *help, const
                     LabelCounter *counter);
 void metrics_histogram(MetricsPage *page, const char *name, const char *help, Histogram *histogram);
 void metrics_build(MetricsPage *page); /* beckon_build_info */
+void metrics_certificates(MetricsPage *page, int64_t server_expires_unix_s,
+                          int64_t mqtt_expires_unix_s); /* 0: not known, and left out */

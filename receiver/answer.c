@@ -1,5 +1,7 @@
 #include "receiver/answer.h"
 
+#include "receiver/figures.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,6 +20,7 @@ int refuse(Refusal *refusal, unsigned status, ErrorCode code, const char *reason
     (void)vsnprintf(message, sizeof(message), format, args);
     va_end(args);
     refusal->status = status;
+    label_counter_add(&figures.refusals, reason);
     return problem_set(&refusal->problem, code, reason, "%s", message);
 }
 

@@ -8,7 +8,7 @@
 #define UPLOAD_METHODS "PUT, PATCH, HEAD, GET, DELETE, OPTIONS"
 #define COLLECTION_METHODS "POST, OPTIONS"
 
-int caller_identify(HttpRequest *request, Caller *ret_caller, Refusal *refusal)
+int caller_identify(const Api *api, HttpRequest *request, Caller *ret_caller, Refusal *refusal)
 {
     Caller caller = {0};
     const char *name = "";
@@ -39,6 +39,14 @@ int caller_identify(HttpRequest *request, Caller *ret_caller, Refusal *refusal)
                           "The certificate's CN is not a client id.");
         }
         caller.known = true;
+        caller.person =
+            api->knows_people ? http_request_peer_is_person(request) : client_id_is_reserved(name);
+        if (client_id_is_reserved(name) && !caller.person) {
+            log_warn("%s: client certificate refused: \"%s\" is no name for a device",
+                     http_request_address(request), name);
+            return refuse(refusal, 403, ERROR_UNAUTHENTICATED, "CERTIFICATE_REFUSED",
+                          "The certificate's CN is reserved, and it is signed by an authority of devices.");
+        }
         (void)snprintf(caller.name, sizeof(caller.name), "%s", name);
         break;
     }
@@ -49,29 +57,6 @@ int caller_identify(HttpRequest *request, Caller *ret_caller, Refusal *refusal)
 static void respond_refusal(HttpRequest *request, const Refusal *refusal)
 {
     http_respond(request, answer_refusal(refusal));
-}
-
-/* Health */
-
-static bool is_ready(Api *api)
-{
-    return atomic_load(&api->broker_connected) && store_is_writable(api->store);
-}
-
-/* Whether path was one of the pages that need no certificate. */
-static bool answer_health(Api *api, HttpRequest *request, const char *path)
-{
-    bool ready = strcmp(path, "/readyz") == 0;
-
-    if (!ready && strcmp(path, "/health") != 0 && strcmp(path, "/livez") != 0)
-        return false;
-    bool ok = !ready || is_ready(api);
-    HttpResponse *response = http_response_new(ok ? 200 : 503);
-    http_response_header(response, "Cache-Control", "no-store");
-    http_response_text(response, "application/json",
-                       ok ? "{\"status\":\"ok\"}\n" : "{\"status\":\"unavailable\"}\n");
-    http_respond(request, response);
-    return true;
 }
 
 /* The upload resource */
@@ -256,11 +241,13 @@ static void api_begin(HttpRequest *request, void *userdata)
     Refusal refusal = {0};
     Caller caller = {0};
 
-    if (answer_health(api, request, path))
+    if (health_answer(api, request, path))
         return;
-    if (caller_identify(request, &caller, &refusal) < 0 ||
+    if (caller_identify(api, request, &caller, &refusal) < 0 ||
         check_stranger(api, request, &caller, &refusal) < 0)
         refuse_caller(api, request, &caller, &refusal);
+    else if (strcmp(path, "/metrics") == 0)
+        metrics_answer(api, request, &caller);
     else if (strncmp(path, UPLOADS_PATH, prefix) == 0 && upload_id_is_valid(path + prefix))
         serve_upload(api, request, &caller, path + prefix);
     else if (strncmp(path, UPLOADS_PATH, prefix - 1) == 0 &&

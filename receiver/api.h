@@ -29,20 +29,34 @@ typedef struct Api {
     bool ticket_alone;               /* one is enough where there is no certificate */
     uint64_t max_size;               /* bytes of one upload; 0: no limit */
     Audit *audit;                    /* of downloads; NULL: none is kept */
-    atomic_bool broker_connected;    /* for /readyz; set by the main thread */
+    Outbox *outbox;
+    bool knows_people; /* by the CA that has signed them, not by their reserved names alone */
+    const char *mqtt_cert_file;
+    int64_t server_expires_unix_s; /* the certificate's end */
+    uint64_t free_space_floor;     /* bytes */
+    atomic_bool broker_connected;  /* set by the main thread, like: */
+    atomic_int_fast64_t turned_ms; /* monotonic; when it was last seen at work. 0: not yet */
 } Api;
 
 extern const HttpHandlers api_handlers;
 
 /* Who asks, as far as the certificate tells. */
 typedef struct Caller {
-    bool known; /* a verified certificate with a CN that is a client id */
+    bool known;  /* a verified certificate with a CN that is a client id */
+    bool person; /* or a service: not a device */
     char name[CLIENT_ID_SIZE];
 } Caller;
 
 /* 0, or -1 and *refusal for a certificate that is not to be trusted; that is logged here. No certificate at
  * all is 0. */
-int caller_identify(HttpRequest *request, Caller *ret_caller, Refusal *refusal) MUST_CHECK;
+int caller_identify(const Api *api, HttpRequest *request, Caller *ret_caller, Refusal *refusal) MUST_CHECK;
+
+/* The pages that need no certificate: /health, /livez, /readyz. Whether path is one of them; then it is
+ * answered. */
+bool health_answer(Api *api, HttpRequest *request, const char *path);
+
+/* /metrics, for whom it may concern. */
+void metrics_answer(Api *api, HttpRequest *request, const Caller *caller);
 
 #define UPLOADS_PATH "/v1/uploads/"
 

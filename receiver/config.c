@@ -25,6 +25,7 @@ const ConfigKey receiver_config_keys[] = {
     KEY("receiver", "key", CONFIG_FILE, key, REQUIRED),
     KEY("receiver", "client_ca", CONFIG_FILE, client_ca, REQUIRED),
     KEY("receiver", "crl", CONFIG_FILE, crl),
+    KEY("receiver", "people_ca", CONFIG_FILE, people_ca),
     KEY("receiver", "signing_key", CONFIG_FILE, signing_key, REQUIRED),
     KEY("receiver", "coordinator_key", CONFIG_FILES, coordinator_keys),
     KEY("receiver", "require_ticket", CONFIG_BOOL, require_ticket, .fallback = "no"),
@@ -66,6 +67,7 @@ HttpServerConfig receiver_config_http(const ReceiverConfig *config)
         .cert_file = config->cert,
         .key_file = config->key,
         .client_ca_file = config->client_ca,
+        .people_ca_file = config->people_ca,
         .crl_file = config->crl,
         .threads = HTTP_THREAD_PER_CONNECTION,
         .connections_max = (unsigned)config->connections,
@@ -114,6 +116,7 @@ static int check_credentials(const ReceiverConfig *config)
 {
     int mistakes = credentials_check_pair("receiver", config->cert, config->key);
     mistakes += credentials_check_authorities("receiver", "client_ca", config->client_ca);
+    mistakes += credentials_check_authorities("receiver", "people_ca", config->people_ca);
     mistakes += credentials_check_lists("receiver", "crl", config->crl);
     mistakes += mqtt_config_check(&config->mqtt);
     if (mistakes > 0)

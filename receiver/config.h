@@ -13,6 +13,7 @@ typedef struct ReceiverConfig {
     uint64_t port;
     char *cert, *key;
     char *client_ca, *crl;
+    char *people_ca; /* NULL: people and services are known by their names alone */
     char *signing_key;
     ConfigList coordinator_keys;
     bool require_ticket, ticket_alone;

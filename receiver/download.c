@@ -36,7 +36,7 @@ static int client_of_ticket(const Api *api, const Caller *caller, const char *to
     if (r != 0 || ticket->scope != TICKET_DOWNLOAD || strcmp(ticket->upload, id) != 0)
         return refuse(refusal, 403, ERROR_PERMISSION_DENIED, "TICKET_INVALID",
                       "The ticket is not for this download.");
-    if (caller->known && !client_id_is_reserved(caller->name) && strcmp(caller->name, ticket->client) != 0)
+    if (caller->known && !caller->person && strcmp(caller->name, ticket->client) != 0)
         return refuse(refusal, 403, ERROR_PERMISSION_DENIED, "TICKET_INVALID",
                       "The ticket is not for this device.");
     (void)snprintf(asked->user, sizeof(asked->user), "%s", ticket->user[0] ? ticket->user : SHARED_USER);
@@ -70,7 +70,7 @@ static int find_client(const Api *api, const HttpRequest *request, const Caller 
                       "A client certificate or a ticket is needed.");
     if (strcmp(caller->name, "coordinator") == 0)
         return client_of_coordinator(request, asked, refusal);
-    if (client_id_is_reserved(caller->name))
+    if (caller->person)
         return refuse(refusal, 403, ERROR_PERMISSION_DENIED, "NOT_ALLOWED",
                       "Ask the coordinator for a ticket.");
     (void)snprintf(asked->client, CLIENT_ID_SIZE, "%s", caller->name);

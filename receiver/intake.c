@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "common/planted.h"
 #include "common/text.h"
+#include "receiver/figures.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -25,8 +26,9 @@ typedef struct Intake {
     Refusal refusal;      /* what went wrong in the middle of the body, answered at its end */
     bool has_true_offset; /* the refusal says where the upload stands: */
     uint64_t true_offset;
-    uint64_t drained; /* bytes read since then */
-    bool ended;       /* the body came to its clean end */
+    uint64_t drained;    /* bytes read since then */
+    bool ended;          /* the body came to its clean end */
+    UploadResult result; /* UPLOAD_RESULT_BROKEN until a better one is known */
     int64_t started_ms;
 } Intake;
 
@@ -246,11 +248,15 @@ void intake_begin(Api *api, HttpRequest *request, IntakeMethod method, const Per
     intake->api = api;
     intake->method = method;
     intake->started_ms = clock_monotonic_ms();
+    intake->result = UPLOAD_RESULT_BROKEN;
     intake->permit = *permit;
     if (intake_start(request, intake, &intake->refusal) < 0) {
+        counter_add(&figures.uploads[UPLOAD_RESULT_REFUSED], 1);
         answer_refused(request, intake);
         return;
     }
+    if (intake->fields.attempt > 1)
+        counter_add(&figures.upload_retries, 1);
     http_request_set_state(request, TAKE_PTR(intake));
 }
 
@@ -271,6 +277,7 @@ void intake_body(HttpRequest *request, const void *data, size_t size)
     Intake *intake = http_request_state(request);
     uint64_t max_size = size_max(&intake->permit);
 
+    counter_add(&figures.upload_bytes, size);
     if (intake->refusal.status == 0) {
         bool too_large = transfer_offset(intake->transfer) + size > max_size;
         int r = too_large ? refuse_too_large(max_size, &intake->refusal) : 0;
@@ -367,9 +374,12 @@ void intake_end(HttpRequest *request)
     }
     int r = transfer_finish(intake->transfer, &intake->fields.claims, stored);
     if (r == 0) {
+        intake->result =
+            transfer_is_repeat(intake->transfer) ? UPLOAD_RESULT_REPEATED : UPLOAD_RESULT_COMPLETED;
         log_complete(intake, stored);
         answer_complete(request, intake, stored);
     } else if (r == UPLOADS_E_INCOMPLETE) {
+        intake->result = UPLOAD_RESULT_PARTIAL;
         log_at(LOG_LEVEL_DEBUG, intake->permit.client, intake->permit.id, "incomplete, at byte %" PRIu64,
                transfer_offset(intake->transfer));
         http_respond(request, answer_progress(intake, 204, "?0", transfer_offset(intake->transfer)));
@@ -381,10 +391,24 @@ void intake_end(HttpRequest *request)
     }
 }
 
+static void count_result(const Intake *intake)
+{
+    UploadResult result = intake->result;
+
+    if (result == UPLOAD_RESULT_BROKEN && transfer_is_fenced(intake->transfer))
+        result = UPLOAD_RESULT_FENCED;
+    else if (result == UPLOAD_RESULT_BROKEN && intake->refusal.status != 0)
+        result = UPLOAD_RESULT_REFUSED;
+    counter_add(&figures.uploads[result], 1);
+    if (result == UPLOAD_RESULT_COMPLETED)
+        histogram_observe(&figures.upload_duration, clock_monotonic_ms() - intake->started_ms);
+}
+
 void intake_done(HttpRequest *request)
 {
     Intake *intake = http_request_state(request);
 
+    count_result(intake);
     if (!intake->ended && intake->refusal.status == 0)
         log_at(LOG_LEVEL_INFO, intake->permit.client, intake->permit.id,
                "the connection broke at byte %" PRIu64, transfer_offset(intake->transfer));

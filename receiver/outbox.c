@@ -141,6 +141,23 @@ int outbox_list(Outbox *outbox, OutboxKind kind, bool (*skip)(const OutboxKey *k
     return (int)count;
 }
 
+static bool count_one(const OutboxKey *key, void *userdata)
+{
+    (void)key;
+    ++*(size_t *)userdata;
+    return true;
+}
+
+size_t outbox_count(Outbox *outbox)
+{
+    OutboxKey key;
+    size_t count = 0;
+
+    if (outbox_list(outbox, OUTBOX_RECEIPT, count_one, &count, &key, 1) < 0)
+        return 0; /* a folder that can't be read shows at the next commit */
+    return count;
+}
+
 int outbox_read(Outbox *outbox, const OutboxKey *key, char **ret_message, size_t *ret_size)
 {
     char name[ENTRY_NAME_SIZE];

@@ -47,6 +47,9 @@ typedef enum OutboxKind { OUTBOX_PENDING, OUTBOX_RECEIPT } OutboxKind;
 int outbox_list(Outbox *outbox, OutboxKind kind, bool (*skip)(const OutboxKey *key, void *userdata),
                 void *userdata, OutboxKey *keys, size_t max) MUST_CHECK;
 
+/* How many receipts there are to be sent. Reads the folder. */
+size_t outbox_count(Outbox *outbox);
+
 /* The message of a receipt entry. The caller frees. 0 or a negative errno. */
 int outbox_read(Outbox *outbox, const OutboxKey *key, char **ret_message, size_t *ret_size) MUST_CHECK;
 

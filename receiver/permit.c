@@ -26,9 +26,9 @@ int permit_check_caller(const Api *api, const HttpRequest *request, const Caller
                    ? 0
                    : refuse(refusal, 401, ERROR_UNAUTHENTICATED, "NO_CERTIFICATE",
                             "A client certificate is needed.");
-    if (!client_id_is_reserved(caller->name))
+    if (!caller->person)
         return 0;
-    log_warn("%s: \"%s\" is a reserved name and can't upload", http_request_address(request), caller->name);
+    log_warn("%s: \"%s\" is no device and can't upload", http_request_address(request), caller->name);
     return refuse(refusal, 403, ERROR_PERMISSION_DENIED, "NOT_A_DEVICE", "Only devices have uploads.");
 }
 

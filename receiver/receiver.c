@@ -2,6 +2,7 @@
 
 #include "common/cage.h"
 #include "common/clock.h"
+#include "common/credentials.h"
 #include "common/files.h"
 #include "common/log.h"
 #include "common/loop.h"
@@ -156,6 +157,12 @@ static int serve(Receiver *receiver)
     receiver->api.ticket_alone = receiver->config->ticket_alone;
     receiver->api.audit = receiver->audit;
     receiver->api.max_size = receiver->config->max_size;
+    receiver->api.outbox = receiver->outbox;
+    receiver->api.knows_people = receiver->config->people_ca != NULL;
+    receiver->api.mqtt_cert_file = receiver->config->mqtt.cert;
+    receiver->api.server_expires_unix_s =
+        credentials_expiry(receiver->config->cert); /* the one that is served */
+    receiver->api.free_space_floor = receiver->config->free_space_floor;
     return http_server_new(&http, &api_handlers, &receiver->api, &receiver->server);
 }
 
@@ -240,6 +247,7 @@ static void on_pump(void *userdata)
 {
     Receiver *receiver = userdata;
 
+    atomic_store(&receiver->api.turned_ms, clock_monotonic_ms());
     courier_pump(receiver->courier);
     loop_timer_set(receiver->pump_timer, PUMP_EVERY_MS);
 }

@@ -52,5 +52,8 @@ int store_open(Store *store, const Stored *stored, int *ret_fd) MUST_CHECK;
 /* Whether new files can be taken in at all. */
 bool store_is_writable(Store *store);
 
+/* Of the file system. 0 or a negative errno. */
+int store_free_bytes(Store *store, uint64_t *ret_bytes) MUST_CHECK;
+
 /* Where the content lies below the store: "client/id/name". The caller frees; NULL when out of memory. */
 char *store_place(const Stored *stored);

@@ -189,6 +189,16 @@ bool store_is_writable(Store *store)
            faccessat(store->root_fd, ".incoming", W_OK | X_OK, AT_EACCESS) == 0;
 }
 
+int store_free_bytes(Store *store, uint64_t *ret_bytes)
+{
+    struct statvfs info;
+
+    if (fstatvfs(store->root_fd, &info) < 0)
+        return -errno;
+    *ret_bytes = (uint64_t)info.f_bavail * info.f_frsize;
+    return 0;
+}
+
 /* Taking in */
 
 /* Both folders, made if they are missing, and the client's made durable here even if another thread has just

@@ -317,6 +317,19 @@ uint64_t transfer_received(const Transfer *transfer)
     return transfer->received;
 }
 
+bool transfer_is_repeat(const Transfer *transfer)
+{
+    return transfer->known;
+}
+
+bool transfer_is_fenced(Transfer *transfer)
+{
+    uploads_lock(transfer->uploads);
+    bool fenced = transfer->upload->generation != transfer->generation;
+    uploads_unlock(transfer->uploads);
+    return fenced;
+}
+
 bool transfer_checks_body(const Transfer *transfer)
 {
     return transfer->body_digest || transfer->begin_offset == 0;

@@ -514,6 +514,14 @@ bool uploads_cancel(Uploads *uploads, const char *client, const char *id)
     return found;
 }
 
+unsigned uploads_open_count(Uploads *uploads)
+{
+    uploads_lock(uploads);
+    unsigned count = uploads->open;
+    uploads_unlock(uploads);
+    return count;
+}
+
 void uploads_expire(Uploads *uploads, int64_t before_monotonic_ms)
 {
     UploadList old = TAILQ_HEAD_INITIALIZER(old);

@@ -86,6 +86,8 @@ int transfer_resume(Uploads *uploads, const TransferStart *start, uint64_t offse
 int transfer_write(Transfer *transfer, const void *data, size_t size) MUST_CHECK;
 uint64_t transfer_offset(const Transfer *transfer);   /* in the whole upload */
 uint64_t transfer_received(const Transfer *transfer); /* of this body */
+bool transfer_is_repeat(const Transfer *transfer);    /* of an upload that was complete before */
+bool transfer_is_fenced(Transfer *transfer);          /* by now */
 bool transfer_checks_body(
     const Transfer *transfer); /* whether the digest of this body alone is known at its end */
 
@@ -132,6 +134,8 @@ int uploads_status(Uploads *uploads, const char *client, const char *id,
 /* Drops an incomplete upload and its part, for a request with this attempt (0: none). 0, UPLOADS_E_ABSENT,
  * _DELETED, _COMPLETE, _FENCED or a negative errno. */
 int uploads_delete(Uploads *uploads, const char *client, const char *id, uint64_t attempt) MUST_CHECK;
+
+unsigned uploads_open_count(Uploads *uploads); /* transfers now */
 
 /* The same without waiting for anything but the removal of an idle part; a commit that has begun goes on.
  * Returns whether there was something to cancel. */

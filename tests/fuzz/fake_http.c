@@ -88,6 +88,12 @@ HttpPeer http_request_peer(HttpRequest *request, const char **ret_name)
     return request->peer;
 }
 
+bool http_request_peer_is_person(const HttpRequest *request)
+{
+    (void)request;
+    return false;
+}
+
 void http_request_set_state(HttpRequest *request, void *state)
 {
     request->state = state;

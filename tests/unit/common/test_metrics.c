@@ -77,7 +77,7 @@ static void labels_that_strangers_could_choose_stay_bounded(void **state)
     size_t lines = 0;
     for (const char *at = text; (at = strchr(at, '\n')) != NULL; at++)
         lines++;
-    assert_int_equal(lines, 2 + LABELS_MAX + 1);
+    assert_int_equal(lines, 2 + LABEL_VALUES_MAX + 1);
     assert_non_null(strstr(text, "refusals_total{reason=\"FIRST\"} 2\n"));
     assert_non_null(strstr(text, "refusals_total{reason=\"other\"} 937\n"));
 }
