@@ -15,6 +15,20 @@ static struct {
     bool json;
 } settings = {.program = "beckon", .level = LOG_LEVEL_INFO};
 
+static _Thread_local LogTrace current_trace;
+
+LogTrace log_trace_set(const char *id)
+{
+    LogTrace before = current_trace;
+    (void)snprintf(current_trace.id, sizeof(current_trace.id), "%s", id);
+    return before;
+}
+
+void log_trace_restore(const LogTrace *before)
+{
+    current_trace = *before;
+}
+
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
 void log_setup(const char *program, LogLevel level, bool json)
@@ -67,6 +81,8 @@ static size_t json_line(char *line, size_t size, LogLevel level, const char *cli
         (void)cJSON_AddStringToObject(object, "client", client);
     if (upload)
         (void)cJSON_AddStringToObject(object, "upload", upload);
+    if (upload && current_trace.id[0])
+        (void)cJSON_AddStringToObject(object, "trace", current_trace.id);
     (void)cJSON_AddStringToObject(object, "message", message);
     bool printed = cJSON_PrintPreallocated(object, line, (int)size - 2, false);
     cJSON_Delete(object);
