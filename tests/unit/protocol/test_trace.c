@@ -98,6 +98,7 @@ static void json_lines_within_the_scope_have_the_trace(void **state)
     char line[512];
     (void)state;
     assert_non_null(file);
+    assert_int_equal(setvbuf(file, NULL, _IONBF, 0), 0);
     log_setup("test", LOG_LEVEL_INFO, true);
     {
         TRACED("00-" TRACE "-" PARENT "-01");
