@@ -45,6 +45,8 @@ static void fill_request(Control *control, const Grant *grant, const NewRequest 
     (void)snprintf(request->path, sizeof(request->path), "%s", wanted->path);
     (void)snprintf(request->receiver, sizeof(request->receiver), "%s",
                    wanted->receiver ? wanted->receiver : "");
+    if (!traceparent_read(wanted->traceparent, request->traceparent))
+        traceparent_new(request->traceparent);
     if (wanted->idempotency_key && wanted->idempotency_key[0])
         (void)snprintf(request->idempotency_key, sizeof(request->idempotency_key), "%s/%s", grant->user,
                        wanted->idempotency_key);
@@ -109,6 +111,7 @@ static int find_idempotent(Control *control, const Request *wish, Request *ret_r
 /* It is in memory before it is written, for what is written must be followed. */
 static int add_request(Control *control, Request *request, Problem *problem)
 {
+    TRACED(request->traceparent);
     int r = control_add_open(control, request);
     if (r < 0)
         return out_of_memory(problem);
@@ -180,6 +183,7 @@ int control_cancel(Control *control, const Grant *grant, const char *client, con
     LOCKED(control);
     if (locate(control, grant, client, id, ret_request, problem) < 0)
         return -1;
+    TRACED(ret_request->traceparent);
     if (ret_request->state == UPLOAD_CANCELLED)
         return 0;
     if (request_is_final(ret_request->state))
@@ -193,7 +197,7 @@ int control_cancel(Control *control, const Grant *grant, const char *client, con
             return store_problem(problem, r);
         log_at(LOG_LEVEL_INFO, ret_request->client, ret_request->id, "cancel asked");
     }
-    command_publish_cancel(control, ret_request->client, ret_request->id);
+    command_publish_cancel(control, ret_request);
     return 0;
 }
 

@@ -70,6 +70,7 @@ static int publish_upload(Control *control, const Request *request)
         return -ENOMEM;
     (void)snprintf(command->path, sizeof(command->path), "%s", request->path);
     (void)snprintf(command->receiver, sizeof(command->receiver), "%s", request->receiver);
+    (void)snprintf(command->traceparent, sizeof(command->traceparent), "%s", request->traceparent);
     command->expires_unix_s = (uint64_t)(request->expires_ms / 1000);
     command->max_size_bytes = request->max_size_bytes;
     command->rate_bytes_per_s = request->rate_bytes_per_s;
@@ -98,9 +99,16 @@ void command_publish(Control *control, Open *open, const Request *request)
         said(control, open);
 }
 
-void command_publish_cancel(Control *control, const char *client, const char *id)
+static int publish_cancel(Control *control, const char *client, const char *id, const char *traceparent)
 {
-    (void)publish(control, TOPIC_CMD_CANCEL, client, id, "{}"); /* said again with the command */
+    char *payload CLEANUP(free_ptr) = cancel_command_format(traceparent);
+    return payload ? publish(control, TOPIC_CMD_CANCEL, client, id, payload) : -ENOMEM;
+}
+
+void command_publish_cancel(Control *control, const Request *request)
+{
+    (void)publish_cancel(control, request->client, request->id,
+                         request->traceparent); /* said again with the command */
 }
 
 void command_expect_receipt(Control *control, Open *open)
@@ -124,7 +132,7 @@ static int say_commands(Control *control, const Open *open)
 {
     int r = 0;
     if (open->cancel_asked)
-        r = publish(control, TOPIC_CMD_CANCEL, open->client, open->id, "{}");
+        r = publish_cancel(control, open->client, open->id, open->traceparent);
     if (r < 0 || open->origin != ORIGIN_REST)
         return r; /* of a command that others gave we don't know all that it said */
     Request *request CLEANUP(free_ptr) = malloc(sizeof(*request));
@@ -150,6 +158,7 @@ static int say_again(Control *control, Open *open)
 
 bool command_tick(Control *control, Open *open)
 {
+    TRACED(open->traceparent);
     int64_t now_ms = control->config.monotonic_ms();
     int r = 0;
     if (open->done && now_ms >= open->receipt_due_ms) {

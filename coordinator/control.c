@@ -59,6 +59,7 @@ int control_add_open(Control *control, const Request *request)
         return -ENOMEM;
     (void)snprintf(open->client, sizeof(open->client), "%s", request->client);
     (void)snprintf(open->id, sizeof(open->id), "%s", request->id);
+    (void)snprintf(open->traceparent, sizeof(open->traceparent), "%s", request->traceparent);
     open->origin = request->origin;
     open->state = request->state;
     open->cancel_asked = request->cancel_asked;
@@ -199,6 +200,7 @@ static void keep_in_step(Control *control, const Request *request)
 
 int control_change(Control *control, Request *request, RequestEvent event, const Problem *problem)
 {
+    TRACED(request->traceparent);
     UploadState before = request->state;
     UploadState next = request_next(before, event);
     stamp(control, request, next);
@@ -291,10 +293,11 @@ static void on_receipt(Control *control, const Topic *topic, const void *payload
                "dropped a receipt that proves nothing: it is for %s/%s", receipt.client, receipt.upload);
         return;
     }
-    char stored[STORED_PATH_SIZE] = "";
+    char stored[STORED_PATH_SIZE] = "", traceparent[TRACEPARENT_SIZE];
     read_stored(topic, payload, size, stored);
+    message_traceparent(payload, size, traceparent);
     LOCKED(control);
-    follow_receipt(control, &receipt, stored);
+    follow_receipt(control, &receipt, stored, traceparent);
 }
 
 void control_on_message(Control *control, const char *topic_text, const void *payload, size_t size,

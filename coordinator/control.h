@@ -66,6 +66,7 @@ typedef struct NewRequest {
     const char *path;
     const char *receiver;        /* NULL: the agent's default */
     const char *idempotency_key; /* NULL: none */
+    const char *traceparent;     /* as it came; NULL, or not a valid one: a new trace begins */
     uint64_t expires_ms;         /* from now; 0: the default */
     uint64_t max_size_bytes, rate_bytes_per_s;
     /* Asked when nothing else speaks against the request, before any of it is written or published, with the

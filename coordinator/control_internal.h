@@ -24,6 +24,7 @@ typedef struct RequestKey {
 typedef struct Open {
     char client[CLIENT_ID_SIZE];
     char id[UPLOAD_ID_SIZE];
+    char traceparent[TRACEPARENT_SIZE];
     RequestOrigin origin;
     UploadState state;
     bool cancel_asked;
@@ -88,7 +89,7 @@ int control_change(Control *control, Request *request, RequestEvent event, const
 
 /* Publishes the command now, if that is possible; else it stays due. */
 void command_publish(Control *control, Open *open, const Request *request);
-void command_publish_cancel(Control *control, const char *client, const char *id);
+void command_publish_cancel(Control *control, const Request *request);
 /* Of a request that has ended without one: now, and a few times in the next hour. */
 void command_ask_receipt(Control *control, const char *client, const char *id);
 /* After a start: the questions of an earlier process are asked again, from the first one on. 0 or a negative
@@ -125,7 +126,7 @@ void follow_presence(Control *control, const char *id, const Presence *presence,
 void follow_silence(Control *control);
 /* After a connect: what was not heard without a broker proves nothing. */
 void follow_reconnect(Control *control);
-void follow_receipt(Control *control, const Receipt *receipt, const char *stored);
+void follow_receipt(Control *control, const Receipt *receipt, const char *stored, const char *traceparent);
 
 /* Whether the file at received (an absolute path, from a receipt) is the one that was asked for. */
 bool follow_path_is(const char *asked, const char *received);

@@ -81,6 +81,7 @@ static void after_status(Control *control, const Request *request, RequestEvent 
 static void change_by_status(Control *control, Request *request, RequestEvent event,
                              const UploadStatus *status)
 {
+    TRACED(request->traceparent);
     bool is_new = request->seq == 0;
     if (!is_new && request_next(request->state, event) == request->state) {
         if (event == REQUEST_EVENT_DONE && request->state != UPLOAD_COMPLETED)
@@ -193,11 +194,15 @@ static void complete(Control *control, Request *request, const Receipt *receipt,
         prune(control, request);
 }
 
-void follow_receipt(Control *control, const Receipt *receipt, const char *stored)
+/* Of an upload that was not asked for here the receiver says first whose trace it is. */
+void follow_receipt(Control *control, const Receipt *receipt, const char *stored, const char *traceparent)
 {
     Request *request CLEANUP(free_ptr) = row_of(control, receipt->client, receipt->upload, receipt->path);
     if (!request)
         return;
+    if (!request->traceparent[0])
+        (void)snprintf(request->traceparent, sizeof(request->traceparent), "%s", traceparent);
+    TRACED(request->traceparent);
     if (request->state == UPLOAD_COMPLETED) {
         if (memcmp(request->sha256, receipt->sha256, SHA256_SIZE) != 0)
             log_at(LOG_LEVEL_WARN, receipt->client, receipt->upload,

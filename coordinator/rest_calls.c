@@ -186,7 +186,8 @@ static int create(Call *call, const NewRequest *wanted, Problem *problem)
 static void post_download(Call *call)
 {
     Problem problem;
-    NewRequest wanted = {.idempotency_key = http_request_header(call->request, "Idempotency-Key"),
+    NewRequest wanted = {.traceparent = http_request_header(call->request, "traceparent"),
+                         .idempotency_key = http_request_header(call->request, "Idempotency-Key"),
                          .approve = approve,
                          .approve_userdata = call};
     cJSON *object CLEANUP(json_delete) = json_parse_object(call->body, call->body_size, call->body_size);

@@ -58,7 +58,7 @@ cJSON *rest_request_json(const Request *request)
         rest_add_time(object, "updatedAt", request->updated_ms) &&
         rest_add_time(object, "expiresAt", request->expires_ms) &&
         add_text(object, "origin", request->origin == ORIGIN_REST ? "rest" : "mqtt") &&
-        add_error(object, &request->problem))
+        add_text(object, "traceparent", request->traceparent) && add_error(object, &request->problem))
         return object;
     cJSON_Delete(object);
     return NULL;

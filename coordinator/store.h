@@ -7,6 +7,7 @@
 #include "common/cleanup.h"
 #include "protocol/grant.h"
 #include "protocol/message.h"
+#include "protocol/trace.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -51,6 +52,7 @@ typedef struct Request {
     char stored[STORED_PATH_SIZE];         /* "" if not known; for people */
     int64_t created_ms, started_ms, completed_ms, updated_ms, expires_ms;
     Problem problem;
+    char traceparent[TRACEPARENT_SIZE];         /* the trace it belongs to; "": not known */
     char idempotency_key[IDEMPOTENCY_KEY_SIZE]; /* with its maker's name, so that users' keys never meet; "":
                                                    none */
 } Request;

@@ -56,5 +56,6 @@ const char *const store_migrations[] = {
     "'expired');",
     /* What lists are made from, without the rows themselves. */
     "CREATE INDEX requests_listed ON requests (seq, client, state);",
+    "ALTER TABLE requests ADD COLUMN traceparent TEXT NOT NULL DEFAULT '';",
 };
 const size_t store_migration_count = ARRAY_SIZE(store_migrations);

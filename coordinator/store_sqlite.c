@@ -97,7 +97,7 @@ int store_each_client(Store *store, int (*each)(void *userdata, const Client *cl
     "uploaded_path, stored,"                                                                                 \
     " created_at, started_at, completed_at, updated_at, expires_at, error_code, error_reason, "              \
     "error_message,"                                                                                         \
-    " idempotency_key"
+    " idempotency_key, traceparent"
 
 static const char *origin_name(RequestOrigin origin)
 {
@@ -123,6 +123,7 @@ static void bind_changing(sqlite3_stmt *statement, const Request *request)
     statement_bind_text(statement, ":error_code", error_code_name(request->problem.code));
     statement_bind_text(statement, ":error_reason", request->problem.reason);
     statement_bind_text(statement, ":error_message", request->problem.message);
+    statement_bind_text(statement, ":traceparent", request->traceparent);
 }
 
 static int read_state(sqlite3_stmt *statement, int column, UploadState *ret_state)
@@ -171,6 +172,7 @@ static int read_request(sqlite3_stmt *statement, Request *out)
     statement_read_text(statement, 21, out->problem.reason, sizeof(out->problem.reason));
     statement_read_text(statement, 22, out->problem.message, sizeof(out->problem.message));
     statement_read_text(statement, 23, out->idempotency_key, sizeof(out->idempotency_key));
+    statement_read_text(statement, 24, out->traceparent, sizeof(out->traceparent));
     return 0;
 }
 
@@ -202,7 +204,7 @@ static int insert_request(Store *store, Request *request)
         " :cancel_asked, :path, :receiver, :max_size, :rate, :size, :sent, :sha256, "
         ":uploaded_path, :stored, :created_at,"
         " :started_at, :completed_at, :updated_at, :expires_at, :error_code, :error_reason,"
-        " :error_message, :key)",
+        " :error_message, :key, :traceparent)",
         &statement);
     if (r < 0)
         return r;
@@ -232,7 +234,8 @@ static int update_request(Store *store, Request *request)
         " sent = :sent, sha256 = :sha256, uploaded_path = :uploaded_path, stored = :stored,"
         " started_at = :started_at, completed_at = :completed_at, updated_at = :updated_at, error_code = "
         ":error_code,"
-        " error_reason = :error_reason, error_message = :error_message WHERE seq = :seq",
+        " error_reason = :error_reason, error_message = :error_message, traceparent = :traceparent"
+        " WHERE seq = :seq",
         &statement);
     if (r < 0)
         return r;

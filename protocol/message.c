@@ -79,6 +79,37 @@ int upload_command_ticket(const void *payload, size_t size, char ret_ticket[stat
     return object ? read_text(object, "ticket", ret_ticket, TICKET_MAX, problem) : refuse_command(problem);
 }
 
+/* For members that are left out when they are empty. */
+static bool add_text(cJSON *object, const char *name, const char *text)
+{
+    return text[0] == '\0' || cJSON_AddStringToObject(object, name, text);
+}
+
+static int read_traceparent(const cJSON *object, char out[static TRACEPARENT_SIZE], Problem *problem)
+{
+    const char *text = NULL;
+    if (json_get_string_ref(object, "traceparent", &text) == JSON_E_TYPE)
+        return refuse_member(problem, "traceparent", "a W3C traceparent, or left out");
+    (void)traceparent_read(text, out); /* what is not valid is to be ignored */
+    return 0;
+}
+
+void message_traceparent(const void *payload, size_t size, char out[static TRACEPARENT_SIZE])
+{
+    cJSON *object CLEANUP(json_delete) = json_parse_object(payload, size, MESSAGE_MAX);
+    Problem ignored;
+    out[0] = '\0';
+    if (object)
+        (void)read_traceparent(object, out, &ignored);
+}
+
+char *cancel_command_format(const char *traceparent)
+{
+    cJSON *object CLEANUP(json_delete) = cJSON_CreateObject();
+    bool whole = object && add_text(object, "traceparent", traceparent);
+    return whole ? cJSON_PrintUnformatted(object) : NULL;
+}
+
 int upload_command_parse(const void *payload, size_t size, UploadCommand *ret_command, Problem *problem)
 {
     UploadCommand command = {0};
@@ -90,7 +121,8 @@ int upload_command_parse(const void *payload, size_t size, UploadCommand *ret_co
         read_number(object, "max_size", &command.max_size_bytes, problem) != 0 ||
         read_number(object, "rate", &command.rate_bytes_per_s, problem) != 0 ||
         read_text(object, "receiver", command.receiver, sizeof(command.receiver), problem) != 0 ||
-        read_text(object, "ticket", command.ticket, sizeof(command.ticket), problem) != 0)
+        read_text(object, "ticket", command.ticket, sizeof(command.ticket), problem) != 0 ||
+        read_traceparent(object, command.traceparent, problem) != 0)
         return -1;
     if (!file_path_is_valid(command.path))
         return refuse_member(problem, "path", "the name of a file, as in {\"path\":\"/the/file\"}");
@@ -110,12 +142,6 @@ void upload_command_cleanup(UploadCommand **command)
     upload_command_free(*command);
 }
 
-/* For members that are left out when they are empty. */
-static bool add_text(cJSON *object, const char *name, const char *text)
-{
-    return text[0] == '\0' || cJSON_AddStringToObject(object, name, text);
-}
-
 static bool add_number(cJSON *object, const char *name, uint64_t value)
 {
     return value == 0 || json_add_u64(object, name, value);
@@ -128,7 +154,8 @@ char *upload_command_format(const UploadCommand *command)
         !add_number(object, "expires", command->expires_unix_s) ||
         !add_number(object, "max_size", command->max_size_bytes) ||
         !add_number(object, "rate", command->rate_bytes_per_s) ||
-        !add_text(object, "receiver", command->receiver) || !add_text(object, "ticket", command->ticket))
+        !add_text(object, "receiver", command->receiver) || !add_text(object, "ticket", command->ticket) ||
+        !add_text(object, "traceparent", command->traceparent))
         return NULL;
     return cJSON_PrintUnformatted(object);
 }

@@ -5,6 +5,7 @@
 #include "protocol/digest.h"
 #include "protocol/ident.h"
 #include "protocol/problem.h"
+#include "protocol/trace.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -37,6 +38,7 @@ typedef struct UploadCommand {
     uint64_t rate_bytes_per_s;
     char receiver[RECEIVER_NAME_SIZE];
     char ticket[TICKET_MAX];
+    char traceparent[TRACEPARENT_SIZE]; /* one that is not valid is not given */
 } UploadCommand;
 
 /* The ticket alone, "" if there is none: what must be checked before the rest is read. 0, or -1 and *problem
@@ -53,6 +55,12 @@ void upload_command_free(UploadCommand *command);
 void upload_command_cleanup(UploadCommand **command);
 /* The caller frees; NULL when out of memory. */
 char *upload_command_format(const UploadCommand *command);
+
+/* Of a message of any kind: its member "traceparent", or "". */
+void message_traceparent(const void *payload, size_t size, char out[static TRACEPARENT_SIZE]);
+
+/* cmd/cancel: the trace alone, "" for none. The caller frees; NULL when out of memory. */
+char *cancel_command_format(const char *traceparent);
 
 /* status */
 typedef struct UploadStatus {

@@ -94,15 +94,17 @@ int receipt_verify(const KeyRing *ring, const char *token, Receipt *ret_receipt)
     return 0;
 }
 
-char *receipt_message_format(const Receipt *receipt, const char *stored, int64_t at_unix_ms,
-                             const char *token)
+char *receipt_message_format(const Receipt *receipt, const char *stored, const char *traceparent,
+                             int64_t at_unix_ms, const char *token)
 {
     char at[TEXT_TIME_SIZE];
     text_time(at_unix_ms, at);
     cJSON *object CLEANUP(json_delete) = cJSON_CreateObject();
     if (!object || !add_file(object, receipt) || !cJSON_AddStringToObject(object, "stored", stored) ||
         !cJSON_AddStringToObject(object, "receiver", receipt->issuer) ||
-        !cJSON_AddStringToObject(object, "at", at) || !cJSON_AddStringToObject(object, "receipt", token))
+        !cJSON_AddStringToObject(object, "at", at) ||
+        (traceparent[0] && !cJSON_AddStringToObject(object, "traceparent", traceparent)) ||
+        !cJSON_AddStringToObject(object, "receipt", token))
         return NULL;
     return cJSON_PrintUnformatted(object);
 }

@@ -52,8 +52,9 @@ int receipt_verify(const KeyRing *ring, const char *token, Receipt *ret_receipt)
 
 /* The payload of the receipt topic: the same in readable members, where the file lies below the store, and
  * the token. The caller frees; NULL when out of memory. */
-char *receipt_message_format(const Receipt *receipt, const char *stored, int64_t at_unix_ms,
-                             const char *token);
+/* traceparent "": none. */
+char *receipt_message_format(const Receipt *receipt, const char *stored, const char *traceparent,
+                             int64_t at_unix_ms, const char *token);
 
 /* beckon-ticket+jwt: the coordinator allows one upload, or one download. */
 typedef enum TicketScope { TICKET_UPLOAD, TICKET_DOWNLOAD } TicketScope;

@@ -18,4 +18,4 @@ void traceparent_new(char out[static TRACEPARENT_SIZE]);
 /* The trace of this thread's log lines, until the end of the scope; then it is the one before. traceparent: a
  * valid one, or "": none. */
 #define TRACED(traceparent) LogTrace traced_ CLEANUP(log_trace_restore) = trace_begin(traceparent)
-LogTrace trace_begin(const char *traceparent) MUST_CHECK;
+LogTrace trace_begin(const char *traceparent);

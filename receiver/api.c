@@ -238,9 +238,12 @@ static void api_begin(HttpRequest *request, void *userdata)
     Api *api = userdata;
     const char *path = http_request_path(request);
     const size_t prefix = strlen(UPLOADS_PATH);
+    char traceparent[TRACEPARENT_SIZE] = "";
     Refusal refusal = {0};
     Caller caller = {0};
 
+    (void)traceparent_read(http_request_header(request, "traceparent"), traceparent);
+    (void)trace_begin(traceparent); /* of this thread's log until done() */
     if (health_answer(api, request, path))
         return;
     if (caller_identify(api, request, &caller, &refusal) < 0 ||
@@ -280,6 +283,7 @@ static void api_done(HttpRequest *request, bool clean, void *userdata)
     (void)userdata;
     if (http_request_state(request))
         intake_done(request);
+    (void)log_trace_set("");
 }
 
 const HttpHandlers api_handlers = {.begin = api_begin, .body = api_body, .end = api_end, .done = api_done};

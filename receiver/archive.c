@@ -63,8 +63,8 @@ char *archive_receipt_message(const Stored *stored)
 {
     char *place CLEANUP(free_ptr) = store_place(stored);
 
-    return place ? receipt_message_format(&stored->receipt, place, stored->receipt.issued_unix_s * 1000,
-                                          stored->token)
+    return place ? receipt_message_format(&stored->receipt, place, stored->traceparent,
+                                          stored->receipt.issued_unix_s * 1000, stored->token)
                  : NULL;
 }
 
@@ -100,6 +100,7 @@ int archive_check_path(Archive *archive, const char *client, const char *id, con
         return ARCHIVE_E_PATH;
     fill_receipt(archive, client, id, path, &trial->receipt);
     trial->receipt.size_bytes = (uint64_t)1 << 53; /* as many digits as there can be */
+    traceparent_new(trial->traceparent);
     safe_name(path, id, trial->name);
     int r = sign(archive, trial);
     if (r < 0)
@@ -151,6 +152,7 @@ int archive_commit(Archive *archive, Part *part, const char *client, const char 
     fill_receipt(archive, client, id, path, &stored->receipt);
     stored->receipt.size_bytes = part_offset(part);
     memcpy(stored->receipt.sha256, sha256, SHA256_SIZE);
+    memcpy(stored->traceparent, part_record(part)->traceparent, sizeof(stored->traceparent));
     safe_name(path, id, stored->name);
     r = sign(archive, stored);
     if (r == 0)
@@ -176,6 +178,7 @@ static int recover_one(Archive *archive, const OutboxKey *key)
     if (!stored)
         return -ENOMEM;
     int r = store_find(archive->store, key->client, key->id, stored);
+    TRACED(r == 0 ? stored->traceparent : "");
     if (r == STORE_E_ABSENT) {
         store_forget(archive->store, key->client, key->id);
         log_at(LOG_LEVEL_INFO, key->client, key->id, "a commit that was broken off is undone");

@@ -218,7 +218,9 @@ static int intake_start(HttpRequest *request, Intake *intake, Refusal *refusal)
 {
     char *path CLEANUP(free_ptr) = NULL;
     const IntakeFields *fields = &intake->fields;
+    char traceparent[TRACEPARENT_SIZE] = "";
 
+    (void)traceparent_read(http_request_header(request, "traceparent"), traceparent);
     if (intake_fields_read(request, intake->method, size_max(&intake->permit), &intake->fields, refusal) <
             0 ||
         read_path(request, intake, &path, refusal) < 0)
@@ -227,6 +229,7 @@ static int intake_start(HttpRequest *request, Intake *intake, Refusal *refusal)
     const TransferStart start = {.client = intake->permit.client,
                                  .id = intake->permit.id,
                                  .path = path,
+                                 .traceparent = traceparent,
                                  .has_length = fields->has_length,
                                  .length = fields->length,
                                  .attempt = fields->attempt,

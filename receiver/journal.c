@@ -54,10 +54,13 @@ char *journal_mark_format(const Mark *mark)
 char *journal_head_format(const PartRecord *record, const Mark *mark)
 {
     cJSON *object CLEANUP(json_delete) = cJSON_CreateObject();
-    char *head CLEANUP(free_ptr) = to_line(
-        object, object && cJSON_AddStringToObject(object, "client", record->client) &&
-                    cJSON_AddStringToObject(object, "id", record->id) &&
-                    cJSON_AddStringToObject(object, "path", record->path) && add_changes(object, record));
+    char *head CLEANUP(free_ptr) =
+        to_line(object, object && cJSON_AddStringToObject(object, "client", record->client) &&
+                            cJSON_AddStringToObject(object, "id", record->id) &&
+                            cJSON_AddStringToObject(object, "path", record->path) &&
+                            (!record->traceparent[0] ||
+                             cJSON_AddStringToObject(object, "traceparent", record->traceparent)) &&
+                            add_changes(object, record));
 
     if (!mark || !head)
         return TAKE_PTR(head);
@@ -115,6 +118,10 @@ static bool get_changes(const cJSON *object, PartRecord *record)
 
 static bool get_names(const cJSON *object, PartRecord *record)
 {
+    const char *traceparent = NULL;
+
+    (void)json_get_string_ref(object, "traceparent", &traceparent); /* not in every record */
+    (void)traceparent_read(traceparent, record->traceparent);
     return json_get_string(object, "client", record->client, sizeof(record->client)) == JSON_OK &&
            json_get_string(object, "id", record->id, sizeof(record->id)) == JSON_OK &&
            json_get_string(object, "path", record->path, sizeof(record->path)) == JSON_OK &&

@@ -13,6 +13,7 @@
 #include "common/cleanup.h"
 #include "protocol/digest.h"
 #include "protocol/ident.h"
+#include "protocol/trace.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,9 +26,10 @@ typedef struct PartRecord {
     char id[UPLOAD_ID_SIZE];
     char path[FILE_PATH_MAX + 1]; /* on the device */
     bool has_length;
-    uint64_t length;  /* of the whole upload */
-    uint64_t attempt; /* the highest seen; 0: none */
-    bool deleted;     /* only the memory of it is left */
+    uint64_t length;                    /* of the whole upload */
+    uint64_t attempt;                   /* the highest seen; 0: none */
+    bool deleted;                       /* only the memory of it is left */
+    char traceparent[TRACEPARENT_SIZE]; /* what the upload began with; "": none */
 } PartRecord;
 
 typedef struct Mark {

@@ -196,8 +196,12 @@ static void send_receipt_again(Receiver *receiver, const Topic *about)
 
 static void on_message(Receiver *receiver)
 {
+    const MqttEvent *event = &receiver->event;
+    char traceparent[TRACEPARENT_SIZE];
     Topic topic;
 
+    message_traceparent(event->payload, event->payload_size, traceparent);
+    TRACED(traceparent);
     if (topic_parse(receiver->event.topic, &topic) != 0) {
         log_warn("a message with the topic %s is ignored", receiver->event.topic);
         return;

@@ -22,7 +22,8 @@ typedef struct Store Store;
 typedef struct Stored {
     Receipt receipt;
     char name[SAFE_NAME_SIZE];
-    char token[TICKET_MAX]; /* the receipt, signed */
+    char token[TICKET_MAX];             /* the receipt, signed */
+    char traceparent[TRACEPARENT_SIZE]; /* of the request that began it; "": it had none */
 } Stored;
 
 enum { STORE_E_ABSENT = 1 };

@@ -98,6 +98,7 @@ static char *format_metadata(const Stored *stored)
         !cJSON_AddStringToObject(object, "receiver", receipt->issuer) ||
         !cJSON_AddStringToObject(object, "received", time) ||
         !json_add_u64(object, "receivedUnix", (uint64_t)receipt->issued_unix_s) ||
+        (stored->traceparent[0] && !cJSON_AddStringToObject(object, "traceparent", stored->traceparent)) ||
         !cJSON_AddStringToObject(object, "receipt", stored->token))
         return NULL;
     char *text CLEANUP(free_ptr) = cJSON_Print(object);
@@ -122,6 +123,9 @@ static bool parse_metadata(const char *text, size_t size, Stored *stored)
         json_get_string(object, "receipt", stored->token, sizeof(stored->token)) != JSON_OK)
         return false;
     receipt->issued_unix_s = (int64_t)issued;
+    const char *traceparent = NULL;
+    (void)json_get_string_ref(object, "traceparent", &traceparent); /* not in every record */
+    (void)traceparent_read(traceparent, stored->traceparent);
     return text_unhex(sha256, receipt->sha256, SHA256_SIZE) && *stored->name && !strchr(stored->name, '/') &&
            strcmp(stored->name, "..") != 0;
 }

@@ -133,6 +133,7 @@ static int prepare_begin(Transfer *transfer, const TransferStart *start)
     (void)snprintf(record->client, sizeof(record->client), "%s", start->client);
     (void)snprintf(record->id, sizeof(record->id), "%s", start->id);
     (void)snprintf(record->path, sizeof(record->path), "%s", start->path);
+    (void)snprintf(record->traceparent, sizeof(record->traceparent), "%s", start->traceparent);
     record->has_length = start->has_length;
     record->length = start->length;
     record->attempt = upload->attempt;

@@ -204,6 +204,7 @@ void uploads_remove_all(UploadList *evicted, const char *why)
 
     while ((upload = TAILQ_FIRST(evicted)) != NULL) {
         TAILQ_REMOVE(evicted, upload, link);
+        TRACED(upload->part ? part_record(upload->part)->traceparent : "");
         if (!upload->deleted)
             log_at(LOG_LEVEL_INFO, upload->client, upload->id, "incomplete, and removed: %s", why);
         (void)part_remove(upload->part);

@@ -64,7 +64,8 @@ enum {
 
 typedef struct TransferStart {
     const char *client, *id;
-    const char *path; /* on the device, for the receipt; what an upload began with stays */
+    const char *path;        /* on the device, for the receipt; what an upload began with stays */
+    const char *traceparent; /* the same; "": none */
     bool has_length;
     uint64_t length;  /* of the whole upload */
     uint64_t attempt; /* 0: the sender counts none */

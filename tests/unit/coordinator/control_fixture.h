@@ -168,7 +168,7 @@ static inline void say_receipt(Fixture *fixture, const SigningKey *key, const ch
     memset(receipt->sha256, 0xab, sizeof(receipt->sha256));
     assert_int_equal(receipt_sign(key, receipt, &token), 0);
     (void)snprintf(stored, sizeof(stored), "%s/%s/file", client, id);
-    char *message = receipt_message_format(receipt, stored, START_UNIX_MS, token);
+    char *message = receipt_message_format(receipt, stored, "", START_UNIX_MS, token);
     (void)snprintf(topic, sizeof(topic), "beckon/v1/%s/receipt/%s", topic_client, id);
     hear(fixture, topic, message);
     free(message);

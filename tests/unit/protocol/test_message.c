@@ -403,7 +403,7 @@ static void receipt_message_carries_the_token(void **state)
 {
     (void)state;
     Receipt receipt = {.client = "a", .upload = "u", .path = "/x", .size_bytes = 3, .issuer = "receiver"};
-    char *text CLEANUP(free_ptr) = receipt_message_format(&receipt, "a/u/x", 1795259164123, "h.p.s");
+    char *text CLEANUP(free_ptr) = receipt_message_format(&receipt, "a/u/x", "", 1795259164123, "h.p.s");
     assert_string_equal(text,
                         "{\"path\":\"/x\",\"size\":3,\"sha256\":\""
                         "0000000000000000000000000000000000000000000000000000000000000000\","
