@@ -14,7 +14,7 @@ static const Known *known_to(const Control *control, const Grant *grant, const c
     return grant_sees(grant, client) ? sorted_find(&control->clients, client) : NULL;
 }
 
-static int store_problem(Problem *problem, int error)
+int ask_store_problem(Problem *problem, int error)
 {
     if (error == -ENOSPC)
         return problem_set(problem, ERROR_UNAVAILABLE, "NO_SPACE",
@@ -23,7 +23,7 @@ static int store_problem(Problem *problem, int error)
                        "The coordinator can't use its database; its log says why.");
 }
 
-static int out_of_memory(Problem *problem)
+int ask_no_memory(Problem *problem)
 {
     return problem_set(problem, ERROR_UNAVAILABLE, "NO_MEMORY",
                        "The coordinator is out of memory; try again later.");
@@ -37,6 +37,20 @@ static bool same_wish(const Request *wish, const Request *made)
            wish->expires_ms - wish->created_ms == made->expires_ms - made->created_ms;
 }
 
+void ask_fill_key(const Grant *grant, const NewRequest *wanted, char out[static IDEMPOTENCY_KEY_SIZE])
+{
+    bool has_key = wanted->idempotency_key && wanted->idempotency_key[0];
+    if (has_key)
+        (void)snprintf(out, IDEMPOTENCY_KEY_SIZE, "%s/%s", grant->user, wanted->idempotency_key);
+}
+
+int ask_key_reused(Problem *problem, const char *made)
+{
+    return problem_set(problem, ERROR_ALREADY_EXISTS, "IDEMPOTENCY_KEY_REUSED",
+                       "This Idempotency-Key has made %s, which asks for something else; use a new key.",
+                       made);
+}
+
 static void fill_request(Control *control, const Grant *grant, const NewRequest *wanted, Request *request)
 {
     memset(request, 0, sizeof(*request));
@@ -47,9 +61,7 @@ static void fill_request(Control *control, const Grant *grant, const NewRequest 
                    wanted->receiver ? wanted->receiver : "");
     if (!traceparent_read(wanted->traceparent, request->traceparent))
         traceparent_new(request->traceparent);
-    if (wanted->idempotency_key && wanted->idempotency_key[0])
-        (void)snprintf(request->idempotency_key, sizeof(request->idempotency_key), "%s/%s", grant->user,
-                       wanted->idempotency_key);
+    ask_fill_key(grant, wanted, request->idempotency_key);
     request->origin = ORIGIN_REST;
     request->state = UPLOAD_QUEUED;
     request->max_size_bytes = wanted->max_size_bytes;
@@ -59,8 +71,7 @@ static void fill_request(Control *control, const Grant *grant, const NewRequest 
         request->created_ms + (int64_t)(wanted->expires_ms ? wanted->expires_ms : control->config.expires_ms);
 }
 
-/* What can be told from the request alone. */
-static int check_wish(const NewRequest *wanted, Problem *problem)
+int ask_check_wish(const NewRequest *wanted, Problem *problem)
 {
     if (!file_path_is_valid(wanted->path))
         return problem_set(problem, ERROR_INVALID_ARGUMENT, "INVALID_PATH",
@@ -79,7 +90,7 @@ static int check_quota(Control *control, const char *client, Problem *problem)
         return problem_set(problem, ERROR_RESOURCE_EXHAUSTED, "TOO_MANY_REQUESTS",
                            "%s has %d requests that are not finished; wait for them or cancel some.", client,
                            OPEN_REQUESTS_PER_CLIENT_MAX);
-    if (control->open.count >= OPEN_REQUESTS_MAX)
+    if (control_room(control) == 0)
         return problem_set(problem, ERROR_RESOURCE_EXHAUSTED, "TOO_MANY_REQUESTS",
                            "%d requests are not finished; wait for them or cancel some.", OPEN_REQUESTS_MAX);
     return 0;
@@ -91,18 +102,21 @@ static int find_idempotent(Control *control, const Request *wish, Request *ret_r
     if (!wish->idempotency_key[0])
         return 1;
     Request *made CLEANUP(free_ptr) = malloc(sizeof(*made));
-    if (!made)
-        return out_of_memory(problem);
+    Batch *batch CLEANUP(free_ptr) = malloc(sizeof(*batch));
+    if (!made || !batch)
+        return ask_no_memory(problem);
     int r = store_find_idempotent(control->config.store, wish->idempotency_key, made);
+    if (r == STORE_E_ABSENT) {
+        r = store_find_idempotent_batch(control->config.store, wish->idempotency_key, batch);
+        if (r == 0)
+            return ask_key_reused(problem, batch->id);
+    }
     if (r == STORE_E_ABSENT)
         return 1;
     if (r < 0)
-        return store_problem(problem, r);
+        return ask_store_problem(problem, r);
     if (!same_wish(wish, made))
-        return problem_set(
-            problem, ERROR_ALREADY_EXISTS, "IDEMPOTENCY_KEY_REUSED",
-            "This Idempotency-Key has made request %s, which asks for something else; use a new key.",
-            made->id);
+        return ask_key_reused(problem, made->id);
     *ret_request = *made;
     control_overlay_progress(control, ret_request);
     return 0;
@@ -114,11 +128,11 @@ static int add_request(Control *control, Request *request, Problem *problem)
     TRACED(request->traceparent);
     int r = control_add_open(control, request);
     if (r < 0)
-        return out_of_memory(problem);
+        return ask_no_memory(problem);
     r = store_add_request(control->config.store, request, "asked");
     if (r < 0) {
         control_drop_open(control, request->client, request->id);
-        return store_problem(problem, r);
+        return ask_store_problem(problem, r);
     }
     command_publish(control, control_open(control, request->client, request->id), request);
     log_at(LOG_LEVEL_INFO, request->client, request->id, "queued: %s", request->path);
@@ -131,9 +145,9 @@ int control_create(Control *control, const Grant *grant, const NewRequest *wante
 {
     Request *request CLEANUP(free_ptr) = malloc(sizeof(*request));
     if (!request)
-        return out_of_memory(problem);
+        return ask_no_memory(problem);
     fill_request(control, grant, wanted, request);
-    if (check_wish(wanted, problem) < 0)
+    if (ask_check_wish(wanted, problem) < 0)
         return -1;
     LOCKED(control);
     if (!known_to(control, grant, wanted->client))
@@ -144,7 +158,7 @@ int control_create(Control *control, const Grant *grant, const NewRequest *wante
     if (r <= 0)
         return r;
     if (check_quota(control, wanted->client, problem) < 0 ||
-        (wanted->approve && wanted->approve(wanted->approve_userdata, request, problem) != 0) ||
+        (wanted->approve && wanted->approve(wanted->approve_userdata, request->id, problem) != 0) ||
         add_request(control, request, problem) < 0)
         return -1;
     *ret_request = *request;
@@ -165,7 +179,7 @@ static int locate(Control *control, const Grant *grant, const char *client, cons
         return problem_set(problem, ERROR_FAILED_PRECONDITION, "AMBIGUOUS_ID",
                            "Several clients have an upload %s; say which with ?clientId=.", id);
     if (r < 0)
-        return store_problem(problem, r);
+        return ask_store_problem(problem, r);
     control_overlay_progress(control, ret_request);
     return 0;
 }
@@ -194,7 +208,7 @@ int control_cancel(Control *control, const Grant *grant, const char *client, con
         ret_request->cancel_asked = true;
         int r = control_change(control, ret_request, REQUEST_EVENT_CANCEL_ASKED, NULL);
         if (r < 0)
-            return store_problem(problem, r);
+            return ask_store_problem(problem, r);
         log_at(LOG_LEVEL_INFO, ret_request->client, ret_request->id, "cancel asked");
     }
     command_publish_cancel(control, ret_request);
@@ -207,7 +221,7 @@ static int find_cursor(Control *control, const Grant *grant, const PageWanted *w
 {
     Request *last CLEANUP(free_ptr) = calloc(1, sizeof(*last));
     if (!last)
-        return out_of_memory(problem);
+        return ask_no_memory(problem);
     if (!wanted->after_id)
         return 0;
     int r = locate(control, grant, wanted->after_client, wanted->after_id, last, problem);
@@ -224,12 +238,13 @@ int control_list(Control *control, const Grant *grant, const PageWanted *wanted,
 {
     LOCKED(control);
     size_t count = 0;
-    RequestFilter filter = {.grant = grant, .client = wanted->client, .state = wanted->state};
+    RequestFilter filter = {
+        .grant = grant, .client = wanted->client, .state = wanted->state, .batch = wanted->batch};
     if (find_cursor(control, grant, wanted, &filter.before_seq, problem) < 0)
         return -1;
     int r = store_list_requests(control->config.store, &filter, rows, max, &count);
     if (r < 0)
-        return store_problem(problem, r);
+        return ask_store_problem(problem, r);
     for (size_t i = 0; i < count; i++)
         control_overlay_progress(control, &rows[i]);
     *ret_count = count;
@@ -241,7 +256,7 @@ int control_history(Control *control, const Request *request, RequestEventRow *r
 {
     LOCKED(control);
     int r = store_list_events(control->config.store, request->seq, rows, max, ret_count);
-    return r < 0 ? store_problem(problem, r) : 0;
+    return r < 0 ? ask_store_problem(problem, r) : 0;
 }
 
 int control_each_client(Control *control, const Grant *grant,

@@ -51,6 +51,14 @@ size_t control_open_range(const Control *control, const char *client, size_t *re
     return end - first;
 }
 
+size_t control_room(const Control *control)
+{
+    uint64_t taken = control->open.count;
+    for (size_t i = 0; i < control->batches.count; i++)
+        taken += ((const Busy *)control->batches.items[i])->unasked;
+    return taken < OPEN_REQUESTS_MAX ? (size_t)(OPEN_REQUESTS_MAX - taken) : 0;
+}
+
 /* Its command is due at once, its receipt is not expected yet. */
 int control_add_open(Control *control, const Request *request)
 {
@@ -123,6 +131,7 @@ int control_new(const ControlConfig *config, Control **ret_control)
     control->clients = (Sorted){.compare = compare_known, .max = CLIENTS_MAX};
     control->open = (Sorted){.compare = compare_open, .max = OPEN_REQUESTS_MAX};
     control->doubts = (Sorted){.compare = command_compare_doubt, .max = OPEN_REQUESTS_MAX};
+    control->batches = (Sorted){.compare = batch_compare, .max = OPEN_REQUESTS_MAX};
     int r = -pthread_mutex_init(&control->mutex, NULL);
     if (r < 0) {
         free(control);
@@ -133,6 +142,8 @@ int control_new(const ControlConfig *config, Control **ret_control)
         r = store_each_open_request(config->store, load_request, control);
     if (r == 0)
         r = command_load_doubts(control);
+    if (r == 0)
+        r = batch_load(control);
     if (r < 0) {
         (void)control_free(control);
         return r;
@@ -149,6 +160,7 @@ Control *control_free(Control *control)
     sorted_deinit(&control->clients, free_known);
     sorted_deinit(&control->open, free);
     sorted_deinit(&control->doubts, free);
+    sorted_deinit(&control->batches, free);
     (void)pthread_mutex_destroy(&control->mutex);
     free(control);
     return NULL;
@@ -215,6 +227,8 @@ int control_change(Control *control, Request *request, RequestEvent event, const
     keep_in_step(control, request);
     log_change(request, before);
     tell_request(control, request);
+    if (request->batch[0] && request->state != before)
+        batch_touch(control, request->batch);
     return 0;
 }
 
@@ -369,4 +383,5 @@ void control_tick(Control *control)
     }
     if (room)
         command_tick_doubts(control);
+    batch_tick(control, room);
 }

@@ -71,7 +71,7 @@ typedef struct NewRequest {
     uint64_t max_size_bytes, rate_bytes_per_s;
     /* Asked when nothing else speaks against the request, before any of it is written or published, with the
      * mutex held: not 0 gives it up, and *problem says why. NULL: nobody is asked. */
-    int (*approve)(void *userdata, const Request *request, Problem *problem);
+    int (*approve)(void *userdata, const char *id, Problem *problem);
     void *approve_userdata;
 } NewRequest;
 
@@ -92,6 +92,7 @@ int control_cancel(Control *control, const Grant *grant, const char *client, con
 typedef struct PageWanted {
     const char *client;                  /* NULL: all */
     const UploadState *state;            /* NULL: all */
+    const char *batch;                   /* NULL: all */
     const char *after_client, *after_id; /* the last row of the page before; NULL: from the newest */
 } PageWanted;
 

@@ -5,6 +5,7 @@
 #include "coordinator/control.h"
 #include "coordinator/request_state.h"
 #include "coordinator/sorted.h"
+#include "coordinator/store_batches.h"
 
 #include <pthread.h>
 
@@ -47,6 +48,15 @@ typedef struct Doubt {
     unsigned asked;
 } Doubt;
 
+/* A batch that has clients to ask, requests to cancel, or news to tell. */
+typedef struct Busy {
+    char id[UPLOAD_ID_SIZE];
+    uint64_t unasked;    /* their requests have a place in the quota already */
+    int64_t credited_ms; /* monotonic */
+    uint64_t credit;     /* thousandths of clients that may be asked */
+    bool changed;        /* its readers are to be told */
+} Busy;
+
 struct Control {
     ControlConfig config;
     pthread_mutex_t mutex;
@@ -54,6 +64,7 @@ struct Control {
     Sorted clients; /* Known, by client id */
     Sorted open;    /* Open, by RequestKey */
     Sorted doubts;  /* Doubt, by RequestKey */
+    Sorted batches; /* Busy, by batch id */
 };
 
 static inline void control_unlock(pthread_mutex_t **mutex)
@@ -73,6 +84,9 @@ Open *control_open(Control *control, const char *client, const char *id);
 /* The range of a client's open requests in control->open: from *ret_first, returns how many. */
 size_t control_open_range(const Control *control, const char *client, size_t *ret_first);
 
+/* How many more requests may be open, besides those that batches will make. */
+size_t control_room(const Control *control);
+
 /* Follows a request that is not final: its command is due at once. 0, -ENOMEM or -ENOBUFS. */
 int control_add_open(Control *control, const Request *request) MUST_CHECK;
 void control_drop_open(Control *control, const char *client, const char *id);
@@ -84,6 +98,27 @@ void control_overlay_progress(Control *control, Request *request);
  * is recorded with a state that it explains; NULL: none. On a negative errno, which has been logged, nothing
  * has changed. */
 int control_change(Control *control, Request *request, RequestEvent event, const Problem *problem) MUST_CHECK;
+
+/* --- ask.c: what can be told from a wish alone, and answers; all of them return -1 --- */
+
+int ask_check_wish(const NewRequest *wanted, Problem *problem);
+void ask_fill_key(const Grant *grant, const NewRequest *wanted, char out[static IDEMPOTENCY_KEY_SIZE]);
+int ask_key_reused(Problem *problem, const char *made);
+int ask_store_problem(Problem *problem, int error);
+int ask_no_memory(Problem *problem);
+
+/* --- batch_run.c --- */
+
+int batch_compare(const void *item, const void *key); /* for control->batches */
+/* After a start: the batches that are not done with. 0 or a negative errno. */
+int batch_load(Control *control) MUST_CHECK;
+/* The batch in memory, perhaps newly so; NULL when out of memory. */
+Busy *batch_note(Control *control, const char *id);
+void batch_forget(Control *control, const char *id);
+/* Something of it has changed. */
+void batch_touch(Control *control, const char *id);
+/* Asks, stops and cancels; tells what has changed. Without room at the broker nobody is asked. */
+void batch_tick(Control *control, bool room_at_broker);
 
 /* --- command.c --- */
 
@@ -116,6 +151,7 @@ bool command_tick(Control *control, Open *open);
 void tell_client(Control *control, const Client *client);
 void tell_request(Control *control, const Request *request);
 void tell_progress(Control *control, const Open *open);
+void tell_batch(Control *control, const Batch *batch);
 
 /* --- follow.c --- */
 

@@ -13,6 +13,7 @@
 typedef struct Kept {
     EventKind kind;
     char client[CLIENT_ID_SIZE], request[UPLOAD_ID_SIZE], batch[UPLOAD_ID_SIZE];
+    char maker[USER_NAME_SIZE];
     char *text; /* as it is sent */
     size_t size;
 } Kept;
@@ -164,6 +165,7 @@ void events_tell(Events *events, const Event *event)
     copy_id(kept->client, sizeof(kept->client), event->client);
     copy_id(kept->request, sizeof(kept->request), event->request);
     copy_id(kept->batch, sizeof(kept->batch), event->batch);
+    copy_id(kept->maker, sizeof(kept->maker), event->maker);
     events->bytes += size;
     wake_all(events);
 }
@@ -195,6 +197,7 @@ static bool is_for(const Reader *reader, const Kept *kept)
                          .client = kept->client[0] ? kept->client : NULL,
                          .request = kept->request[0] ? kept->request : NULL,
                          .batch = kept->batch[0] ? kept->batch : NULL,
+                         .maker = kept->kind == EVENT_BATCH ? kept->maker : NULL,
                          .json = NULL};
     if (wish->request[0] && strcmp(wish->request, kept->request) != 0)
         return false;

@@ -27,6 +27,7 @@ typedef struct Event {
     const char *client;  /* whose it is: for the filter; NULL: nobody's */
     const char *request; /* NULL: none */
     const char *batch;   /* NULL: none */
+    const char *maker;   /* of a batch: for the filter; NULL: none */
     const char *json;    /* one line */
 } Event;
 

@@ -33,7 +33,7 @@ static Request *follow_new(Control *control, const char *client, const char *id,
 {
     size_t first = 0;
     if (control_open_range(control, client, &first) >= OPEN_REQUESTS_PER_CLIENT_MAX ||
-        control->open.count >= OPEN_REQUESTS_MAX) {
+        control_room(control) == 0) {
         log_at(LOG_LEVEL_WARN, client, id, "not followed: too many uploads are not finished");
         return NULL;
     }

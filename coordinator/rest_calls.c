@@ -105,41 +105,45 @@ static void get_client(Call *call)
 
 /* --- asking --- */
 
-static int bad_member(Problem *problem, const char *name, const char *expected)
+int call_bad_member(Problem *problem, const char *name, const char *expected)
 {
     return problem_set(problem, ERROR_INVALID_ARGUMENT, "INVALID_BODY", "\"%s\" must be %s.", name, expected);
 }
 
-static int read_limit(const cJSON *object, const char *name, uint64_t max, uint64_t *out, Problem *problem)
+static int read_number(const cJSON *object, const char *name, uint64_t max, uint64_t *out, Problem *problem)
 {
     int r = json_get_u64(object, name, out);
     if (r == JSON_E_ABSENT || (r == JSON_OK && *out > 0 && *out <= max))
         return 0;
-    return bad_member(problem, name, "a whole number above 0, or left out");
+    return call_bad_member(problem, name, "a whole number above 0, or left out");
 }
 
-/* The strings in *wanted live as long as object. */
-static int read_wanted(const cJSON *object, NewRequest *wanted, Problem *problem)
+int call_read_wish(const cJSON *object, NewRequest *wanted, Problem *problem)
 {
     uint64_t expires_s = 0;
+    if (json_get_string_ref(object, "fileName", &wanted->path) != JSON_OK)
+        return call_bad_member(problem, "fileName", "the path of a file on the client");
+    int r = json_get_string_ref(object, "receiver", &wanted->receiver);
+    if (r == JSON_E_TYPE || (r == JSON_OK && !client_id_is_valid(wanted->receiver)))
+        return call_bad_member(problem, "receiver", "the name of one of the client's receivers, or left out");
+    if (read_number(object, "expires", EXPIRES_MAX_S, &expires_s, problem) < 0 ||
+        read_number(object, "maxSize", UINT64_MAX, &wanted->max_size_bytes, problem) < 0 ||
+        read_number(object, "rate", UINT64_MAX, &wanted->rate_bytes_per_s, problem) < 0)
+        return -1;
+    wanted->expires_ms = expires_s * 1000;
+    return 0;
+}
+
+static int read_wanted(const cJSON *object, NewRequest *wanted, Problem *problem)
+{
     if (!object)
         return problem_set(problem, ERROR_INVALID_ARGUMENT, "INVALID_BODY",
                            "The body must be a JSON object such as "
                            "{\"clientId\":\"restaurant_1\",\"fileName\":\"/the/file\"}.");
     if (json_get_string_ref(object, "clientId", &wanted->client) != JSON_OK ||
         !client_id_is_valid(wanted->client))
-        return bad_member(problem, "clientId", "the name of a client");
-    if (json_get_string_ref(object, "fileName", &wanted->path) != JSON_OK)
-        return bad_member(problem, "fileName", "the path of a file on the client");
-    int r = json_get_string_ref(object, "receiver", &wanted->receiver);
-    if (r == JSON_E_TYPE || (r == JSON_OK && !client_id_is_valid(wanted->receiver)))
-        return bad_member(problem, "receiver", "the name of one of the client's receivers, or left out");
-    if (read_limit(object, "expires", EXPIRES_MAX_S, &expires_s, problem) < 0 ||
-        read_limit(object, "maxSize", UINT64_MAX, &wanted->max_size_bytes, problem) < 0 ||
-        read_limit(object, "rate", UINT64_MAX, &wanted->rate_bytes_per_s, problem) < 0)
-        return -1;
-    wanted->expires_ms = expires_s * 1000;
-    return 0;
+        return call_bad_member(problem, "clientId", "the name of a client");
+    return call_read_wish(object, wanted, problem);
 }
 
 static void answer_created(Call *call, const Request *request)
@@ -160,10 +164,10 @@ static void answer_created(Call *call, const Request *request)
 }
 
 /* The device may send the file as soon as it is asked: who wanted it is on record before. */
-static int approve(void *userdata, const Request *request, Problem *problem)
+int call_approve(void *userdata, const char *id, Problem *problem)
 {
     Call *call = userdata;
-    call->upload = request->id;
+    call->upload = id;
     int r = call_audit(call, 202, NULL, problem);
     call->upload = NULL; /* it does not live longer than this */
     return r;
@@ -183,22 +187,31 @@ static int create(Call *call, const NewRequest *wanted, Problem *problem)
     return 0;
 }
 
+void call_refuse_wish(Call *call, const Problem *problem)
+{
+    bool is_reused = strcmp(problem->reason, "IDEMPOTENCY_KEY_REUSED") == 0;
+    call_refuse(call, is_reused ? 422 : 0,
+                problem); /* draft-ietf-httpapi-idempotency-key-header section 2.7 */
+}
+
 static void post_download(Call *call)
 {
     Problem problem;
     NewRequest wanted = {.traceparent = http_request_header(call->request, "traceparent"),
                          .idempotency_key = http_request_header(call->request, "Idempotency-Key"),
-                         .approve = approve,
+                         .approve = call_approve,
                          .approve_userdata = call};
     cJSON *object CLEANUP(json_delete) = json_parse_object(call->body, call->body_size, call->body_size);
+    if (object && batches_are_meant(object)) {
+        batches_post(call, object, &wanted);
+        return;
+    }
     if (read_wanted(object, &wanted, &problem) == 0 && create(call, &wanted, &problem) == 0)
         return;
     if (strcmp(problem.reason, "UNKNOWN_CLIENT") == 0)
         refuse_unknown_client(call, &problem);
-    else if (strcmp(problem.reason, "IDEMPOTENCY_KEY_REUSED") == 0)
-        call_refuse(call, 422, &problem); /* draft-ietf-httpapi-idempotency-key-header section 2.7 */
     else
-        call_refuse(call, 0, &problem);
+        call_refuse_wish(call, &problem);
 }
 
 /* --- one request --- */
@@ -318,7 +331,7 @@ typedef struct Page {
     size_t limit;
 } Page;
 
-static int bad_query(Problem *problem, const char *name, const char *expected)
+int call_bad_query(Problem *problem, const char *name, const char *expected)
 {
     return problem_set(problem, ERROR_INVALID_ARGUMENT, "INVALID_QUERY", "%s must be %s.", name, expected);
 }
@@ -335,22 +348,30 @@ static bool read_cursor(const char *text, Page *page)
     return client_id_is_valid(page->after_client) && upload_id_is_valid(page->wanted.after_id);
 }
 
-static int read_page(Call *call, Page *page, Problem *problem)
+int call_read_limit(Call *call, size_t *ret_limit, Problem *problem)
 {
     uint64_t limit = PAGE_DEFAULT;
     const char *text = http_request_query(call->request, "limit");
     if (text && (!text_to_u64(text, &limit) || limit < 1 || limit > PAGE_MAX))
-        return bad_query(problem, "limit", "a number from 1 to 500");
-    text = http_request_query(call->request, "cursor");
+        return call_bad_query(problem, "limit", "a number from 1 to 500");
+    *ret_limit = (size_t)limit;
+    return 0;
+}
+
+static int read_page(Call *call, Page *page, Problem *problem)
+{
+    if (call_read_limit(call, &page->limit, problem) < 0)
+        return -1;
+    const char *text = http_request_query(call->request, "cursor");
     if (text && !read_cursor(text, page))
-        return bad_query(problem, "cursor", "the nextCursor of the page before");
+        return call_bad_query(problem, "cursor", "the nextCursor of the page before");
     text = http_request_query(call->request, "status");
     if (text && (!upload_state_from_name(text, &page->state) || page->state == UPLOAD_DONE))
-        return bad_query(problem, "status",
-                         "queued, accepted, running, completed, failed, rejected, cancelled or expired");
+        return call_bad_query(problem, "status",
+                              "queued, accepted, running, completed, failed, rejected, cancelled or expired");
     page->wanted.state = text ? &page->state : NULL;
     page->wanted.client = call->client = http_request_query(call->request, "client");
-    page->limit = (size_t)limit;
+    page->wanted.batch = http_request_query(call->request, "batch");
     return 0;
 }
 
@@ -407,6 +428,9 @@ const Route rest_routes[] = {
     {"GET", "/clients", GRANT_READ, get_clients},
     {"GET", "/clients/*", GRANT_READ, get_client},
     {"POST", "/download", GRANT_PULL, post_download},
+    {"GET", "/batches", GRANT_READ, batches_get_all},
+    {"GET", "/batches/*", GRANT_READ, batches_get},
+    {"DELETE", "/batches/*", GRANT_PULL, batches_delete},
     {"GET", "/downloads", GRANT_READ, get_downloads},
     {"GET", "/download/*", GRANT_READ, get_download},
     {"DELETE", "/download/*", GRANT_PULL, delete_download},

@@ -1,4 +1,5 @@
 /* GET /events: what happens, as it happens. */
+#include "coordinator/batch.h"
 #include "coordinator/rest_internal.h"
 
 #include <errno.h>
@@ -6,7 +7,8 @@
 
 static bool may_see(const void *grant, const Event *event)
 {
-    return event->client ? grant_sees(grant, event->client) : grant_has(grant, GRANT_ADMIN);
+    return event->client ? grant_sees(grant, event->client)
+                         : event->maker && batch_is_seen(grant, event->maker);
 }
 
 /* false: it is there and is no id. */

@@ -13,7 +13,8 @@ typedef struct Call {
     bool accountable; /* grant says to whom; false only on routes that are open to everybody */
     bool audited;
     Grant grant;
-    const char *client, *file, *upload; /* for the audit log: what it is about, as far as it is known */
+    const char *client, *file, *upload; /* for the audit log: what it is about, as far as it is known; of a
+                                           batch, whom it asks and its own id */
     char id[UPLOAD_ID_SIZE];            /* the path's variable part; both kinds of id have the same bound */
     const char *body;
     size_t body_size;
@@ -39,6 +40,24 @@ typedef struct Route {
     unsigned scopes;  /* that the grant must have; 0: open to everybody, and not audited */
     void (*call)(Call *call);
 } Route;
+
+/* What of the body of POST /download says what is wanted, but not of whom. The strings in *wanted live as
+ * long as object. These return 0, or -1 and *problem. */
+int call_read_wish(const cJSON *object, NewRequest *wanted, Problem *problem) MUST_CHECK;
+int call_bad_member(Problem *problem, const char *name, const char *expected);
+int call_bad_query(Problem *problem, const char *name, const char *expected);
+int call_read_limit(Call *call, size_t *ret_limit, Problem *problem) MUST_CHECK; /* of a page */
+/* For NewRequest. */
+int call_approve(void *userdata, const char *id, Problem *problem);
+/* Of what control_create() and batch_create() say. */
+void call_refuse_wish(Call *call, const Problem *problem);
+
+/* rest_batches.c */
+bool batches_are_meant(const cJSON *object); /* by the body of POST /download */
+void batches_post(Call *call, const cJSON *object, NewRequest *wanted);
+void batches_get_all(Call *call);
+void batches_get(Call *call);
+void batches_delete(Call *call);
 
 /* rest_events.c */
 void events_get(Call *call);

@@ -1,5 +1,7 @@
 #include "coordinator/rest_json.h"
 
+#include "coordinator/batch.h"
+
 #include "common/json.h"
 #include "common/text.h"
 
@@ -58,6 +60,7 @@ cJSON *rest_request_json(const Request *request)
         rest_add_time(object, "updatedAt", request->updated_ms) &&
         rest_add_time(object, "expiresAt", request->expires_ms) &&
         add_text(object, "origin", request->origin == ORIGIN_REST ? "rest" : "mqtt") &&
+        add_text(object, "batchId", request->batch) &&
         add_text(object, "traceparent", request->traceparent) && add_error(object, &request->problem))
         return object;
     cJSON_Delete(object);
@@ -83,6 +86,30 @@ cJSON *rest_client_json(const Client *client)
         rest_add_time(object, "lastHeartbeat", client->heartbeat_ms) &&
         add_text(object, "version", client->version) &&
         cJSON_AddRawToObject(object, "labels", client->labels ? client->labels : "{}"))
+        return object;
+    cJSON_Delete(object);
+    return NULL;
+}
+
+static bool add_counts(cJSON *object, const BatchCounts *counts)
+{
+    cJSON *into = cJSON_AddObjectToObject(object, "counts");
+    return into && json_add_u64(into, "unasked", counts->unasked) &&
+           json_add_u64(into, "queued", counts->queued) && json_add_u64(into, "running", counts->running) &&
+           json_add_u64(into, "completed", counts->completed) && json_add_u64(into, "failed", counts->failed);
+}
+
+cJSON *rest_batch_json(const Batch *batch)
+{
+    cJSON *object = cJSON_CreateObject();
+    if (object && add_text(object, "batchId", batch->id) && add_text(object, "fileName", batch->path) &&
+        rest_add_time(object, "createdAt", batch->created_ms) &&
+        add_text(object, "state", batch_state_name(batch)) &&
+        json_add_u64(object, "matched", batch->matched) && add_counts(object, &batch->counts) &&
+        json_add_u64(object, "ramp", batch->ramp) &&
+        (batch->max_failures ? json_add_u64(object, "maxFailures", batch->max_failures)
+                             : cJSON_AddNullToObject(object, "maxFailures") != NULL) &&
+        add_text(object, "createdBy", batch->maker))
         return object;
     cJSON_Delete(object);
     return NULL;

@@ -55,6 +55,7 @@ typedef struct Request {
     char traceparent[TRACEPARENT_SIZE];         /* the trace it belongs to; "": not known */
     char idempotency_key[IDEMPOTENCY_KEY_SIZE]; /* with its maker's name, so that users' keys never meet; "":
                                                    none */
+    char batch[UPLOAD_ID_SIZE];                 /* of which it is a part; "": none */
 } Request;
 
 enum {
@@ -94,6 +95,7 @@ typedef struct RequestFilter {
     const Grant *grant;       /* only of clients that it sees; NULL: all */
     const char *client;       /* NULL: all */
     const UploadState *state; /* NULL: all */
+    const char *batch;        /* NULL: all */
     int64_t before_seq;       /* only older ones than this; 0: from the newest */
 } RequestFilter;
 

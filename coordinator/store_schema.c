@@ -56,6 +56,51 @@ const char *const store_migrations[] = {
     "'expired');",
     /* What lists are made from, without the rows themselves. */
     "CREATE INDEX requests_listed ON requests (seq, client, state);",
+    /* Batches. Their counts are kept by the database itself, in the transaction that changes a request, and
+     * outlive its row. */
+    "CREATE TABLE batches ("
+    "  seq INTEGER PRIMARY KEY AUTOINCREMENT,"
+    "  id TEXT NOT NULL UNIQUE,"
+    "  maker TEXT NOT NULL," /* '': who shows the shared token */
+    "  path TEXT NOT NULL,"
+    "  receiver TEXT NOT NULL,"
+    "  max_size INTEGER NOT NULL,"
+    "  rate INTEGER NOT NULL,"
+    "  life INTEGER NOT NULL," /* of each request, milliseconds */
+    "  created_at INTEGER NOT NULL,"
+    "  ramp INTEGER NOT NULL,"
+    "  max_failures INTEGER NOT NULL," /* 0: any number */
+    "  matched INTEGER NOT NULL,"
+    "  unasked INTEGER NOT NULL,"
+    "  queued INTEGER NOT NULL,"
+    "  running INTEGER NOT NULL,"
+    "  completed INTEGER NOT NULL,"
+    "  failed INTEGER NOT NULL,"
+    "  ended TEXT NOT NULL," /* '', 'stopped' or 'cancelled' */
+    "  traceparent TEXT NOT NULL,"
+    "  idempotency_key TEXT UNIQUE,"
+    "  fingerprint BLOB NOT NULL" /* of what was asked, for a repeat */
+    ") STRICT;"
+    "CREATE TABLE batch_clients (" /* those still to be asked */
+    "  batch INTEGER NOT NULL REFERENCES batches (seq) ON DELETE CASCADE,"
+    "  client TEXT NOT NULL,"
+    "  PRIMARY KEY (batch, client)"
+    ") STRICT, WITHOUT ROWID;"
+    "ALTER TABLE requests ADD COLUMN batch TEXT;"
+    "CREATE INDEX requests_batch ON requests (batch, seq, client, state) WHERE batch IS NOT NULL;"
+    "CREATE TRIGGER batch_counts_one_more AFTER INSERT ON requests WHEN NEW.batch IS NOT NULL BEGIN"
+    "  UPDATE batches SET unasked = unasked - 1, queued = queued + 1 WHERE id = NEW.batch;"
+    " END;"
+    "CREATE TRIGGER batch_counts_change AFTER UPDATE OF state ON requests"
+    " WHEN NEW.batch IS NOT NULL AND NEW.state <> OLD.state BEGIN"
+    "  UPDATE batches SET"
+    "  queued = queued + (NEW.state = 'queued') - (OLD.state = 'queued'),"
+    "  running = running + (NEW.state IN ('accepted', 'running')) - (OLD.state IN ('accepted', 'running')),"
+    "  completed = completed + (NEW.state = 'completed') - (OLD.state = 'completed'),"
+    "  failed = failed + (NEW.state IN ('failed', 'rejected', 'cancelled', 'expired'))"
+    "    - (OLD.state IN ('failed', 'rejected', 'cancelled', 'expired'))"
+    "  WHERE id = NEW.batch;"
+    " END;",
     "ALTER TABLE requests ADD COLUMN traceparent TEXT NOT NULL DEFAULT '';",
 };
 const size_t store_migration_count = ARRAY_SIZE(store_migrations);

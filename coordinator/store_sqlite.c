@@ -1,17 +1,11 @@
 /* store.h over SQLite. */
-#include "coordinator/store.h"
+#include "coordinator/store_internal.h"
 
 #include "common/log.h"
 #include "common/text.h"
-#include "coordinator/database.h"
 
 #include <errno.h>
 #include <string.h>
-
-struct Store {
-    Database *database;
-    const Grant *grant; /* whose eyes is_seen() has; NULL: everybody's */
-};
 
 static bool is_seen(void *userdata, const char *client)
 {
@@ -97,7 +91,7 @@ int store_each_client(Store *store, int (*each)(void *userdata, const Client *cl
     "uploaded_path, stored,"                                                                                 \
     " created_at, started_at, completed_at, updated_at, expires_at, error_code, error_reason, "              \
     "error_message,"                                                                                         \
-    " idempotency_key, traceparent"
+    " idempotency_key, traceparent, batch"
 
 static const char *origin_name(RequestOrigin origin)
 {
@@ -173,12 +167,13 @@ static int read_request(sqlite3_stmt *statement, Request *out)
     statement_read_text(statement, 22, out->problem.message, sizeof(out->problem.message));
     statement_read_text(statement, 23, out->idempotency_key, sizeof(out->idempotency_key));
     statement_read_text(statement, 24, out->traceparent, sizeof(out->traceparent));
+    statement_read_text(statement, 25, out->batch, sizeof(out->batch));
     return 0;
 }
 
 /* --- requests: changes --- */
 
-static int add_event(Store *store, const Request *request, const char *event)
+int store_insert_event(Store *store, const Request *request, const char *event)
 {
     sqlite3_stmt *statement CLEANUP(statement_finalize) = NULL;
     int r = database_prepare(store->database,
@@ -195,7 +190,7 @@ static int add_event(Store *store, const Request *request, const char *event)
     return database_run(store->database, statement, "write history");
 }
 
-static int insert_request(Store *store, Request *request)
+int store_insert_request(Store *store, Request *request)
 {
     sqlite3_stmt *statement CLEANUP(statement_finalize) = NULL;
     int r = database_prepare(
@@ -204,7 +199,7 @@ static int insert_request(Store *store, Request *request)
         " :cancel_asked, :path, :receiver, :max_size, :rate, :size, :sent, :sha256, "
         ":uploaded_path, :stored, :created_at,"
         " :started_at, :completed_at, :updated_at, :expires_at, :error_code, :error_reason,"
-        " :error_message, :key, :traceparent)",
+        " :error_message, :key, :traceparent, :batch)",
         &statement);
     if (r < 0)
         return r;
@@ -219,6 +214,8 @@ static int insert_request(Store *store, Request *request)
     statement_bind_number(statement, ":expires_at", request->expires_ms);
     if (request->idempotency_key[0])
         statement_bind_text(statement, ":key", request->idempotency_key);
+    if (request->batch[0])
+        statement_bind_text(statement, ":batch", request->batch);
     r = database_run(store->database, statement, "add a request");
     if (r == 0)
         request->seq = database_last_id(store->database);
@@ -252,13 +249,13 @@ static int write_both(Store *store, Request *request, const char *event, int (*w
         return r;
     r = write_row(store, request);
     if (r == 0)
-        r = add_event(store, request, event);
+        r = store_insert_event(store, request, event);
     return database_end(store->database, r);
 }
 
 int store_add_request(Store *store, Request *request, const char *event)
 {
-    return write_both(store, request, event, insert_request);
+    return write_both(store, request, event, store_insert_request);
 }
 
 int store_update_request(Store *store, Request *request, const char *event)
@@ -357,15 +354,16 @@ int store_find_idempotent(Store *store, const char *key, Request *ret_request)
     return read_only_request(store, statement, ret_request);
 }
 
-/* The inner query reads the index requests_listed only: who sees few of very many rows is no burden. */
+/* The inner query reads the index requests_listed, or requests_batch, only: who sees few of very many rows is
+ * no burden. */
 int store_list_requests(Store *store, const RequestFilter *filter, Request *rows, size_t max,
                         size_t *ret_count)
 {
-    char *sql CLEANUP(free_ptr) =
-        text_format("SELECT " REQUEST_COLUMNS " FROM requests WHERE seq IN (SELECT seq FROM requests"
-                    " WHERE is_seen(client)%s%s%s ORDER BY seq DESC LIMIT :max) ORDER BY seq DESC",
-                    filter->client ? " AND client = :client" : "", filter->state ? " AND state = :state" : "",
-                    filter->before_seq ? " AND seq < :before" : "");
+    char *sql CLEANUP(free_ptr) = text_format(
+        "SELECT " REQUEST_COLUMNS " FROM requests WHERE seq IN (SELECT seq FROM requests"
+        " WHERE is_seen(client)%s%s%s%s ORDER BY seq DESC LIMIT :max) ORDER BY seq DESC",
+        filter->client ? " AND client = :client" : "", filter->state ? " AND state = :state" : "",
+        filter->batch ? " AND batch = :batch" : "", filter->before_seq ? " AND seq < :before" : "");
     sqlite3_stmt *statement CLEANUP(statement_finalize) = NULL;
     int r = sql ? database_prepare(store->database, sql, &statement) : -ENOMEM;
     if (r < 0)
@@ -374,6 +372,8 @@ int store_list_requests(Store *store, const RequestFilter *filter, Request *rows
         statement_bind_text(statement, ":client", filter->client);
     if (filter->state)
         statement_bind_text(statement, ":state", upload_state_name(*filter->state));
+    if (filter->batch)
+        statement_bind_text(statement, ":batch", filter->batch);
     if (filter->before_seq)
         statement_bind_number(statement, ":before", filter->before_seq);
     statement_bind_number(statement, ":max", (int64_t)max);

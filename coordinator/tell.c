@@ -32,8 +32,19 @@ void tell_client(Control *control, const Client *client)
 void tell_request(Control *control, const Request *request)
 {
     if (is_heard(control))
-        tell(control, (Event){.kind = EVENT_REQUEST, .client = request->client, .request = request->id},
+        tell(control,
+             (Event){.kind = EVENT_REQUEST,
+                     .client = request->client,
+                     .request = request->id,
+                     .batch = request->batch},
              rest_request_json(request));
+}
+
+void tell_batch(Control *control, const Batch *batch)
+{
+    if (is_heard(control))
+        tell(control, (Event){.kind = EVENT_BATCH, .batch = batch->id, .maker = batch->maker},
+             rest_batch_json(batch));
 }
 
 void tell_progress(Control *control, const Open *open)

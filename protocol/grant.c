@@ -18,9 +18,9 @@ static const struct {
 /* --- questions --- */
 
 /* Linear: after a mismatch only the last '*' is tried anew. */
-static bool pattern_matches(const char *pattern, const char *name)
+bool client_pattern_matches(const char *pattern, const char *client)
 {
-    const char *star = NULL, *from = NULL;
+    const char *star = NULL, *from = NULL, *name = client;
     while (*name) {
         if (*pattern == '*') {
             star = pattern++;
@@ -41,7 +41,15 @@ static bool pattern_matches(const char *pattern, const char *name)
 bool grant_sees(const Grant *grant, const char *client)
 {
     for (size_t i = 0; i < grant->pattern_count; i++)
-        if (pattern_matches(grant->patterns[i], client))
+        if (client_pattern_matches(grant->patterns[i], client))
+            return true;
+    return false;
+}
+
+bool grant_sees_all(const Grant *grant)
+{
+    for (size_t i = 0; i < grant->pattern_count; i++)
+        if (grant->patterns[i][strspn(grant->patterns[i], "*")] == '\0')
             return true;
     return false;
 }

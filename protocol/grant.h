@@ -37,6 +37,9 @@ typedef struct Grant {
  * it. What is not seen must look as if it did not exist. */
 bool grant_sees(const Grant *grant, const char *client);
 
+/* Whether that is so for every name there may be. */
+bool grant_sees_all(const Grant *grant);
+
 /* Whether all of scopes are given. */
 bool grant_has(const Grant *grant, unsigned scopes);
 
@@ -44,6 +47,7 @@ bool grant_has(const Grant *grant, unsigned scopes);
 void grant_everything(Grant *ret_grant);
 
 bool client_pattern_is_valid(const char *pattern);
+bool client_pattern_matches(const char *pattern, const char *client);
 
 /* "read pull" or "read,pull". Words that are not known grant nothing: false if there is one. */
 bool grant_scopes_parse(const char *text, unsigned *ret_scopes);
