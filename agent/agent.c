@@ -91,8 +91,11 @@ static void on_report(void *userdata, const Job *job, uint64_t tag)
 
 static void take_message(Agent *agent)
 {
+    char traceparent[TRACEPARENT_SIZE];
     Topic topic;
 
+    message_traceparent(agent->event.payload, agent->event.payload_size, traceparent);
+    TRACED(traceparent);
     if (topic_parse(agent->event.topic, &topic) != 0 || strcmp(topic.client, agent->config->client_id) != 0)
         log_warn("ignored a message on %s: not a command for this client", agent->event.topic);
     else if (topic.kind == TOPIC_CMD_UPLOAD)
@@ -169,6 +172,7 @@ int agent_new(Loop *loop, const AgentConfig *config, Agent **ret_agent)
     if (!agent)
         return -ENOMEM;
     agent->config = config;
+    log_set_client(config->client_id);
     limit_memory(config);
     UploadsEvents events = {.report = on_report, .userdata = agent};
     int r = uploads_new(loop, config, &events, &agent->uploads);

@@ -100,6 +100,7 @@ UploadJob attempt_job(const AgentConfig *config, Job *job, const char *url, bool
         .id = job->id,
         .path = job->path,
         .ticket = job->ticket,
+        .traceparent = job->traceparent,
         .ca_file = config->receiver_ca,
         .cert_file = config->receiver_cert,
         .key_file = config->receiver_key,

@@ -183,6 +183,10 @@ static int make_headers(const HttpPut *put, bool has_body, struct curl_slist **l
         char *bearer CLEANUP(free_secret) = text_format("Authorization: Bearer %s", put->bearer);
         r = add_header(list, bearer);
     }
+    if (r == 0 && put->traceparent) {
+        char *traceparent CLEANUP(free_ptr) = text_format("traceparent: %s", put->traceparent);
+        r = add_header(list, traceparent);
+    }
     if (r == 0 && has_body) {
         char *trailer CLEANUP(free_ptr) = text_format("Trailer: %s", put->trailer_name);
         r = add_header(list, trailer);

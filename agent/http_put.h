@@ -18,6 +18,7 @@ typedef struct HttpPut {
     const char *pin;            /* "sha256//BASE64" of the server's public key, more after a ';'; NULL: any */
     const char *proxy;          /* NULL: none, whatever the environment says */
     const char *bearer;         /* a token for the server; NULL: none */
+    const char *traceparent;    /* NULL: none */
     const char *const *headers; /* "Name: value", NULL at the end; NULL: none */
     const char *trailer_name;
     uint64_t rate_bytes_per_s; /* 0: unlimited */

@@ -29,6 +29,9 @@ Job *job_new(const char *id, const UploadCommand *command)
         return job_free(job);
     (void)snprintf(job->id, sizeof(job->id), "%s", id);
     (void)snprintf(job->receiver, sizeof(job->receiver), "%s", command->receiver);
+    memcpy(job->traceparent, command->traceparent, sizeof(job->traceparent));
+    if (!*job->traceparent)
+        traceparent_new(job->traceparent);
     job->max_size_bytes = command->max_size_bytes;
     job->rate_bytes_per_s = command->rate_bytes_per_s;
     job->expires_unix_s = command->expires_unix_s;
@@ -89,6 +92,7 @@ static char *job_command(const Job *job)
         (void)snprintf(command->ticket, sizeof(command->ticket), "%s", job->ticket);
     (void)snprintf(command->path, sizeof(command->path), "%s", job->path);
     (void)snprintf(command->receiver, sizeof(command->receiver), "%s", job->receiver);
+    memcpy(command->traceparent, job->traceparent, sizeof(command->traceparent));
     command->max_size_bytes = job->max_size_bytes;
     command->rate_bytes_per_s = job->rate_bytes_per_s;
     command->expires_unix_s = job->expires_unix_s;

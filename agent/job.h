@@ -18,6 +18,7 @@ typedef struct Job {
     uint64_t max_size_bytes, rate_bytes_per_s; /* 0: none */
     uint64_t expires_unix_s;                   /* 0: never */
     char *ticket;                              /* for the receiver; NULL: none, or final */
+    char traceparent[TRACEPARENT_SIZE];
     int64_t issued_unix_s; /* when a ticket that was checked was issued; 0: there was none to check */
 
     /* what has become of it */
@@ -52,7 +53,7 @@ typedef struct Job {
 bool job_is_final(const Job *job);
 bool job_is_expired(const Job *job, int64_t now_unix_s);
 
-/* path and command are copied. NULL when out of memory. */
+/* path and command are copied; one without a trace begins one. NULL when out of memory. */
 Job *job_new(const char *id, const UploadCommand *command);
 /* It is not needed any more. */
 void job_wipe_ticket(Job *job);

@@ -216,6 +216,7 @@ static void exchange(Upload *upload, Request *request, const char *method, char 
         .pin = job->pin,
         .proxy = job->proxy,
         .bearer = job->ticket,
+        .traceparent = job->traceparent,
         .headers = (const char *const *)headers,
         .trailer_name = "Repr-Digest",
         .rate_bytes_per_s = job->rate_bytes_per_s,

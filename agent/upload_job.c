@@ -15,7 +15,7 @@ static const struct {
     {"path", offsetof(UploadJob, path), false},      {"ca", offsetof(UploadJob, ca_file), false},
     {"cert", offsetof(UploadJob, cert_file), false}, {"key", offsetof(UploadJob, key_file), false},
     {"pin", offsetof(UploadJob, pin), true},         {"proxy", offsetof(UploadJob, proxy), true},
-    {"ticket", offsetof(UploadJob, ticket), true},
+    {"ticket", offsetof(UploadJob, ticket), true},   {"traceparent", offsetof(UploadJob, traceparent), true},
 };
 static const struct {
     const char *name;

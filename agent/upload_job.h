@@ -24,6 +24,7 @@ typedef struct UploadJob {
     char *pin;    /* of the receiver's key; NULL: none */
     char *proxy;  /* NULL: none */
     char *ticket; /* shown to the receiver; NULL: none */
+    char *traceparent;
     uint64_t size_bytes;
     uint64_t attempt;
     uint64_t resume; /* 1: ask the receiver what it has and send the rest; 0: from the first byte */

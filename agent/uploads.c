@@ -52,6 +52,7 @@ static uint64_t tag_of(const Job *job)
 
 int uploads_save(Uploads *uploads, const Job *job)
 {
+    TRACED(job->traceparent);
     int r = job_store_save(uploads->store, job);
 
     if (r < 0)
@@ -94,6 +95,7 @@ static void bound_unreported(Uploads *uploads)
 
 void uploads_finish(Uploads *uploads, Job *job, UploadState state)
 {
+    TRACED(job->traceparent);
     char bytes[TEXT_BYTES_SIZE];
 
     job->state = state;
@@ -172,6 +174,7 @@ static void refuse_unread(Uploads *uploads, const char *id, const Problem *probl
 
 static void accept_or_reject(Uploads *uploads, Job *job)
 {
+    TRACED(job->traceparent);
     int r = examine(uploads, job);
 
     append(uploads, job);
@@ -303,6 +306,7 @@ static void resume(Job *job, void *userdata)
 {
     Uploads *uploads = userdata;
 
+    TRACED(job->traceparent);
     tickets_saw(uploads->tickets, job->issued_unix_s);
     if (job_is_final(job) && job->reported) {
         job_free(job);

@@ -49,6 +49,7 @@ static void on_progress(void *userdata, uint64_t sent_bytes)
 
 static void try_again(Uploads *uploads, Job *job, uint64_t retry_after_ms)
 {
+    TRACED(job->traceparent);
     uint64_t wait_ms = backoff_next_after_ms(&job->backoff, retry_after_ms);
 
     job->hold_ms = clock_monotonic_ms() + (int64_t)retry_after_ms;
@@ -175,6 +176,7 @@ static int start_upload(Uploads *uploads, Job *job)
 
 static void start(Uploads *uploads, Job *job)
 {
+    TRACED(job->traceparent);
     int r = job->cancelled_unix_ms ? start_drop(uploads, job) : start_upload(uploads, job);
 
     if (r < 0) {

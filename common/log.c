@@ -10,7 +10,7 @@
 #define LINE_MAX_BYTES 2048
 
 static struct {
-    const char *program;
+    const char *program, *client;
     LogLevel level;
     bool json;
 } settings = {.program = "beckon", .level = LOG_LEVEL_INFO};
@@ -36,6 +36,11 @@ void log_setup(const char *program, LogLevel level, bool json)
     settings.program = program;
     settings.level = level;
     settings.json = json;
+}
+
+void log_set_client(const char *client)
+{
+    settings.client = client;
 }
 
 bool log_level_parse(const char *name, LogLevel *ret_level)
@@ -77,6 +82,8 @@ static size_t json_line(char *line, size_t size, LogLevel level, const char *cli
     (void)cJSON_AddStringToObject(object, "time", at);
     (void)cJSON_AddStringToObject(object, "level", level_names[level]);
     (void)cJSON_AddStringToObject(object, "program", settings.program);
+    if (!client && upload)
+        client = settings.client;
     if (client)
         (void)cJSON_AddStringToObject(object, "client", client);
     if (upload)

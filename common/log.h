@@ -20,6 +20,9 @@ typedef enum LogLevel {
 /* Call once, before other threads start. program is kept, not copied. */
 void log_setup(const char *program, LogLevel level, bool json);
 
+/* Whose every upload is that a line names without a client; for JSON. Kept, not copied. */
+void log_set_client(const char *client);
+
 /* true and *ret_level, or false if name is none of error, warn, info, debug. */
 bool log_level_parse(const char *name, LogLevel *ret_level);
 
