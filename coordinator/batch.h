@@ -42,6 +42,9 @@ int batch_list(Control *control, const Grant *grant, const char *after, Batch *r
 int batch_cancel(Control *control, const Grant *grant, const char *id, Batch *ret_batch,
                  Problem *problem) MUST_CHECK;
 
+/* Tells the events' readers of this batch once more. */
+void batch_tell(Control *control, const Grant *grant, const char *id);
+
 /* Whether a user may know of a batch of this maker. */
 bool batch_is_seen(const Grant *grant, const char *maker);
 

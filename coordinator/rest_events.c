@@ -69,4 +69,6 @@ void events_get(Call *call)
     http_respond(call->request, response);
     if (reader.request[0]) /* as it is now, so that nothing falls between a look and the first event */
         control_tell(call->rest->control, &call->grant, reader.request);
+    if (reader.batch[0])
+        batch_tell(call->rest->control, &call->grant, reader.batch);
 }
