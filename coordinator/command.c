@@ -34,6 +34,8 @@ static int publish(Control *control, TopicKind kind, const char *client, const c
     char topic[TOPIC_SIZE];
     (void)topic_format(kind, client, id, topic);
     int r = control->config.publish(control->config.publish_userdata, topic, payload, strlen(payload));
+    if (r == 0 && kind < FIGURES_TOPICS)
+        counter_add(&figures.commands[kind], 1);
     if (r < 0 && !is_busy(r))
         log_at(LOG_LEVEL_ERROR, client, id, "can't publish the command: %s", strerror(-r));
     return r;

@@ -30,6 +30,7 @@ const ConfigKey coordinator_config_keys[] = {
     {"coordinator", "token_file", CONFIG_FILE, MEMBER(token_file)},
     {"coordinator", "operator_key", CONFIG_FILES, MEMBER(operator_keys)},
     {"coordinator", "audit_file", CONFIG_FOLDER, MEMBER(audit_file)},
+    {"coordinator", "metrics", CONFIG_STRING, MEMBER(metrics), .fallback = "token"},
     {"coordinator", "signing_key", CONFIG_FILE, MEMBER(signing_key), .required = true},
     {"coordinator", "receiver_key", CONFIG_FILES, MEMBER(receiver_keys), .required = true},
     {"coordinator", "receiver_url", CONFIG_STRING, MEMBER(receiver_url), .required = true},
@@ -80,6 +81,15 @@ static int check_receiver_url(CoordinatorConfig *config)
         return 0;
     config_mistake("coordinator", "receiver_url",
                    "[coordinator] receiver_url: '%s' is not of the form https://host:port", url);
+    return 1;
+}
+
+static int check_metrics(const CoordinatorConfig *config)
+{
+    if (strcmp(config->metrics, "token") == 0 || strcmp(config->metrics, "open") == 0)
+        return 0;
+    config_mistake("coordinator", "metrics", "[coordinator] metrics: '%s' is neither token nor open",
+                   config->metrics);
     return 1;
 }
 
@@ -153,6 +163,6 @@ int coordinator_config_check(void *target)
 {
     CoordinatorConfig *config = target;
     return check_database(config) + audit_check("coordinator", config->audit_file) +
-           check_receiver_url(config) + check_token(config) + check_keys(config) + check_credentials(config) +
-           cage_check("coordinator", config->require_sandbox);
+           check_receiver_url(config) + check_metrics(config) + check_token(config) + check_keys(config) +
+           check_credentials(config) + cage_check("coordinator", config->require_sandbox);
 }

@@ -19,6 +19,7 @@ typedef struct CoordinatorConfig {
     char *audit_file;         /* NULL: no audit log */
     char *signing_key;
     ConfigList receiver_keys;
+    char *metrics;      /* "token" or "open" */
     char *receiver_url; /* after the check: without a slash at the end */
 
     uint64_t expires_ms, republish_ms;

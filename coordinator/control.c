@@ -183,6 +183,15 @@ static void stamp(Control *control, Request *request, UploadState next)
         request->completed_ms = now_ms;
 }
 
+static void count_change(const Request *request, UploadState before)
+{
+    if (request->state == before || !request_is_final(request->state))
+        return;
+    counter_add(&figures.ended[request->state], 1);
+    if (request->state == UPLOAD_COMPLETED)
+        histogram_observe(&figures.duration, request->completed_ms - request->created_ms);
+}
+
 static void log_change(const Request *request, UploadState before)
 {
     if (request->state == before)
@@ -225,6 +234,7 @@ int control_change(Control *control, Request *request, RequestEvent event, const
     if (r < 0)
         return r;
     keep_in_step(control, request);
+    count_change(request, before);
     log_change(request, before);
     tell_request(control, request);
     if (request->batch[0] && request->state != before)
@@ -248,6 +258,25 @@ bool control_is_connected(Control *control)
 {
     LOCKED(control);
     return control->connected;
+}
+
+int control_check_store(Control *control)
+{
+    LOCKED(control);
+    return store_check(control->config.store);
+}
+
+void control_count(Control *control, FiguresNow *now)
+{
+    LOCKED(control);
+    for (size_t i = 0; i < control->clients.count; i++)
+        now->clients_online += ((const Known *)control->clients.items[i])->client.online;
+    now->clients_offline = control->clients.count - now->clients_online;
+    for (size_t i = 0; i < control->open.count; i++)
+        now->open[((const Open *)control->open.items[i])->state]++;
+    now->batches_active = control->batches.count;
+    now->receipts_asked = control->doubts.count;
+    now->broker_connected = control->connected;
 }
 
 static void on_status(Control *control, const Topic *topic, const void *payload, size_t size)

@@ -11,6 +11,7 @@
 
 #include "common/cleanup.h"
 #include "coordinator/events.h"
+#include "coordinator/figures.h"
 #include "coordinator/store.h"
 #include "protocol/token.h"
 
@@ -117,3 +118,9 @@ bool control_client(Control *control, const Grant *grant, const char *id,
 void control_tell(Control *control, const Grant *grant, const char *id);
 
 bool control_is_connected(Control *control);
+
+/* Whether the store answers: 0 or a negative errno. */
+int control_check_store(Control *control) MUST_CHECK;
+
+/* Fills in what control knows of it. Walks through clients and open requests, in memory. */
+void control_count(Control *control, FiguresNow *now);

@@ -2,6 +2,7 @@
 
 #include "common/cage.h"
 #include "common/clock.h"
+#include "common/credentials.h"
 #include "common/files.h"
 #include "common/log.h"
 #include "common/loop.h"
@@ -97,6 +98,7 @@ static int start_link(Coordinator *coordinator, const CoordinatorConfig *config)
 static void on_tick(void *userdata)
 {
     Coordinator *coordinator = userdata;
+    atomic_store(&coordinator->rest.turned_ms, clock_monotonic_ms());
     control_tick(coordinator->control);
     events_tick(coordinator->events, clock_monotonic_ms(), clock_unix_ms());
     loop_timer_set(coordinator->timer, TICK_MS);
@@ -207,6 +209,9 @@ static int start_rest(Coordinator *coordinator, const CoordinatorConfig *config)
     coordinator->rest.ticket_key = coordinator->ticket_key;
     coordinator->rest.receiver_url = config->receiver_url;
     coordinator->rest.audit = coordinator->audit;
+    coordinator->rest.metrics_open = strcmp(config->metrics, "open") == 0;
+    coordinator->rest.server_expires_unix_s = credentials_expiry(config->cert); /* the one that is served */
+    coordinator->rest.mqtt_cert_file = config->mqtt.cert;
     const HttpServerConfig http = coordinator_http_config(config);
     return http_server_new(&http, &rest_handlers, &coordinator->rest, &coordinator->http);
 }

@@ -167,6 +167,14 @@ static int schema_version(Database *database, int *ret_version)
     return 0;
 }
 
+int database_check(Database *database)
+{
+    int moved = 0, version = 0;
+    if (sqlite3_file_control(database->handle, NULL, SQLITE_FCNTL_HAS_MOVED, &moved) != SQLITE_OK)
+        return database_fail(database, "look for its file");
+    return moved ? -ENOENT : schema_version(database, &version);
+}
+
 static int migrate_one(Database *database, int version)
 {
     char bump[64];

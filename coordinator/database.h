@@ -19,6 +19,9 @@ typedef struct Database Database;
 int database_open(const char *path, Database **ret_database) MUST_CHECK;
 Database *database_close(Database *database); /* every statement is finalized before; returns NULL */
 
+/* Whether it can be read and its file is still in its place. 0 or a negative errno. */
+int database_check(Database *database) MUST_CHECK;
+
 /* What SQLite says of the call that has just failed, as a negative errno. what: "read the clients". */
 int database_fail(const Database *database, const char *what);
 

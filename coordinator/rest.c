@@ -274,13 +274,18 @@ static bool is_allowed(Call *call, const Route *route)
     return false;
 }
 
+static bool is_open(const Call *call, const Route *route)
+{
+    return !route->scopes || (call->rest->metrics_open && route->call == metrics_get);
+}
+
 /* The route of a call that may be made, or NULL after an answer. Strangers do not learn what paths there are.
  */
 static const Route *admit(Call *call)
 {
     char allowed[ALLOWED_SIZE];
     const Route *route = find_route(call, allowed);
-    if (route && !route->scopes)
+    if (route && is_open(call, route))
         return route;
     if (!is_known(call))
         return NULL;

@@ -13,13 +13,19 @@
 #include "coordinator/control.h"
 #include "protocol/token.h"
 
+#include <stdatomic.h>
+
 typedef struct Rest {
     Control *control;
     Events *events;
     const SigningKey *ticket_key;
     const char *receiver_url; /* https://host:port, no slash at the end */
     Access access;
-    Audit *audit; /* NULL: none is kept */
+    Audit *audit;      /* NULL: none is kept */
+    bool metrics_open; /* GET /metrics needs no token */
+    int64_t server_expires_unix_s;
+    const char *mqtt_cert_file;    /* for figures; NULL: none */
+    atomic_int_fast64_t turned_ms; /* monotonic; when the main thread was last seen at work. 0: not yet */
 } Rest;
 
 /* For http_server_new() with HTTP_ONE_THREAD; the userdata is a Rest that outlives the server. */

@@ -23,32 +23,6 @@ static bool add(cJSON *object, const char *name, cJSON *item)
     return false;
 }
 
-/* --- health --- */
-
-static void answer_health(Call *call, unsigned status, const char *word)
-{
-    char now[TEXT_TIME_SIZE];
-    text_time(clock_unix_ms(), now);
-    cJSON *object = cJSON_CreateObject();
-    if (object) {
-        (void)cJSON_AddStringToObject(object, "status", word); /* what is missing shows as missing */
-        (void)cJSON_AddStringToObject(object, "timestamp", now);
-    }
-    call_answer(call, status, object);
-}
-
-static void get_health(Call *call)
-{
-    answer_health(call, 200, "ok");
-}
-
-/* Ready to pass requests on: the broker is there. */
-static void get_ready(Call *call)
-{
-    bool connected = control_is_connected(call->rest->control);
-    answer_health(call, connected ? 200 : 503, connected ? "ok" : "not connected to the broker");
-}
-
 /* --- clients --- */
 
 static int append_client(void *userdata, const Client *client)
@@ -418,9 +392,10 @@ static void get_downloads(Call *call)
 const Route rest_routes[] = {
     {"GET", "/", 0, web_get_page},
     {"GET", "/web/*", 0, web_get_file},
-    {"GET", "/health", 0, get_health},
-    {"GET", "/livez", 0, get_health},
-    {"GET", "/readyz", 0, get_ready},
+    {"GET", "/health", 0, health_get},
+    {"GET", "/livez", 0, health_get_live},
+    {"GET", "/readyz", 0, health_get_ready},
+    {"GET", "/metrics", GRANT_READ, metrics_get},
     {"GET", "/session", 0, session_get},
     {"POST", "/session", GRANT_READ, session_post},
     {"DELETE", "/session", 0, session_delete},

@@ -62,6 +62,12 @@ void batches_delete(Call *call);
 /* rest_events.c */
 void events_get(Call *call);
 
+/* rest_health.c */
+void health_get(Call *call);
+void health_get_live(Call *call);
+void health_get_ready(Call *call);
+void metrics_get(Call *call);
+
 /* rest_session.c */
 void session_get(Call *call);
 void session_post(Call *call);

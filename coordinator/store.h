@@ -68,6 +68,9 @@ enum {
 int store_open(const char *path, Store **ret_store) MUST_CHECK;
 Store *store_close(Store *store); /* returns NULL */
 
+/* Whether the database can be read and its file is still where it was opened. 0 or a negative errno. */
+int store_check(Store *store) MUST_CHECK;
+
 int store_put_client(Store *store, const Client *client) MUST_CHECK;
 
 /* Ends at the first each() that does not return 0, and returns that. */

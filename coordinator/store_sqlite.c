@@ -34,6 +34,11 @@ Store *store_close(Store *store)
     return NULL;
 }
 
+int store_check(Store *store)
+{
+    return database_check(store->database);
+}
+
 /* --- clients --- */
 
 int store_put_client(Store *store, const Client *client)
