@@ -214,7 +214,8 @@ static void store(Load *load, const ConfigKey *key, unsigned line, const char *n
     case CONFIG_FILE:
     case CONFIG_FILES:
         if (access(text, R_OK) < 0) {
-            mistake(line, "[%s] %s: can't read %s: %s", key->section, name, text, strerror(errno));
+            mistake(line, "[%s] %s: can't read %s: %s; correct the path, or let this user read it",
+                    key->section, name, text, strerror(errno));
             return;
         }
         break;

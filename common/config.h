@@ -53,5 +53,9 @@ int config_load(const char *file, const ConfigKey *keys, size_t key_count, void 
  * the key. */
 void config_mistake(const char *section, const char *name, const char *format, ...) PRINTF_LIKE(3, 4);
 
+/* Writes what counts (file, environment and defaults together) as one JSON object of sections; durations as
+ * "30000ms". 0 or a negative errno. */
+int config_show(const ConfigKey *keys, size_t key_count, const void *config, FILE *stream) MUST_CHECK;
+
 /* Frees the strings and lists that the table describes. */
 void config_free(const ConfigKey *keys, size_t key_count, void *target);

@@ -22,16 +22,19 @@ int credentials_check_pair(const char *section, const char *cert, const char *ke
     int mistakes = 0;
 
     if (cert && !certificate) {
-        config_mistake(section, "cert", "[%s] cert: %s is not a certificate in PEM", section, cert);
+        config_mistake(section, "cert", "[%s] cert: %s is not a certificate in PEM; name the file that is",
+                       section, cert);
         mistakes++;
     }
     if (key && !private) {
-        config_mistake(section, "key", "[%s] key: %s is not a private key in PEM without a passphrase",
+        config_mistake(section, "key",
+                       "[%s] key: %s is not a private key in PEM without a passphrase; name the file that is",
                        section, key);
         mistakes++;
     }
     if (certificate && private && X509_check_private_key(certificate, private) != 1) {
-        config_mistake(section, "key", "[%s] key: %s is not the private key of %s", section, key, cert);
+        config_mistake(section, "key", "[%s] key: %s is not the private key of %s; take both from one folder",
+                       section, key, cert);
         mistakes++;
     }
     X509_free(certificate);
@@ -58,7 +61,9 @@ int credentials_check_authorities(const char *section, const char *name, const c
 
     X509_free(first);
     if (!good)
-        config_mistake(section, name, "[%s] %s: %s holds no certificate in PEM", section, name, file);
+        config_mistake(section, name,
+                       "[%s] %s: %s holds no certificate in PEM; name the file of the authority", section,
+                       name, file);
     return good ? 0 : 1;
 }
 
@@ -70,7 +75,8 @@ int credentials_check_lists(const char *section, const char *name, const char *f
 
     X509_CRL_free(first);
     if (!good)
-        config_mistake(section, name, "[%s] %s: %s holds no certificate revocation list in PEM", section,
-                       name, file);
+        config_mistake(section, name,
+                       "[%s] %s: %s holds no certificate revocation list in PEM; name the file that does",
+                       section, name, file);
     return good ? 0 : 1;
 }

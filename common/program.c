@@ -12,11 +12,9 @@
 #include <sys/resource.h>
 
 static const struct option long_options[] = {
-    {"config", required_argument, NULL, 'c'},
-    {"check-config", no_argument, NULL, 'k'},
-    {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'V'},
-    {NULL, 0, NULL, 0},
+    {"config", required_argument, NULL, 'c'}, {"check-config", no_argument, NULL, 'k'},
+    {"show-config", no_argument, NULL, 's'},  {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'V'},      {NULL, 0, NULL, 0},
 };
 
 static void print_help(const Program *program)
@@ -25,6 +23,7 @@ static void print_help(const Program *program)
            "%s\n\n"
            "  -c, --config FILE   read the configuration from FILE (default %s)\n"
            "      --check-config  report every mistake in the configuration and exit\n"
+           "      --show-config   print what counts (file, environment, defaults) as JSON and exit\n"
            "  -h, --help          show this help and exit\n"
            "  -V, --version       show the version and exit\n\n"
            "Every key can also be set in the environment, as BECKON_<SECTION>_<KEY>.\n",
@@ -84,7 +83,7 @@ void program_keep_secrets(void)
 int program_start(const Program *program, int argc, char **argv)
 {
     const char *file = access(program->default_config, F_OK) == 0 ? program->default_config : NULL;
-    bool check_only = false;
+    bool check_only = false, show_only = false;
 
     program_keep_secrets();
     loop_block_signals();
@@ -97,6 +96,9 @@ int program_start(const Program *program, int argc, char **argv)
             break;
         case 'k':
             check_only = true;
+            break;
+        case 's':
+            show_only = true;
             break;
         case 'h':
             print_help(program);
@@ -115,6 +117,8 @@ int program_start(const Program *program, int argc, char **argv)
         return 2;
     }
     int mistakes = load(program, file);
+    if (show_only)
+        return config_show(program->keys, program->key_count, program->config, stdout) < 0 || mistakes > 0;
     if (mistakes > 0) {
         log_error("%d mistake%s in the configuration: not started", mistakes, mistakes == 1 ? "" : "s");
         return 1;

@@ -35,13 +35,13 @@ typedef struct Program {
 
 enum {
     PROGRAM_RUN = -1, /* go on; any other value is the exit code: 0 after --help, --version or a clean
-                         --check-config, 1 for mistakes, 2 usage */
+                         --check-config or --show-config, 1 for mistakes, 2 usage */
 };
 
 /* No core dump of this process, and no look into its memory by others of its user: it will hold keys and
  * tokens. program_start() does so too. */
 void program_keep_secrets(void);
 
-/* Blocks the signals that end a daemon until its loop runs. Handles --config FILE, --check-config, --help,
- * --version (and -c, -h, -V), loads the configuration and sets up the log. */
+/* Blocks the signals that end a daemon until its loop runs. Handles --config FILE, --check-config,
+ * --show-config, --help, --version (and -c, -h, -V), loads the configuration and sets up the log. */
 int program_start(const Program *program, int argc, char **argv) MUST_CHECK;
