@@ -6,13 +6,15 @@
 #include "coordinator/rest_json.h"
 #include "coordinator/session.h"
 
-static cJSON *session_json(const Grant *grant)
+/* Also where content comes from, so that `beckon doctor` can look there. */
+static cJSON *session_json(const Rest *rest, const Grant *grant)
 {
     cJSON *object CLEANUP(json_delete) = cJSON_CreateObject();
     cJSON *clients = object ? cJSON_AddArrayToObject(object, "clients") : NULL;
     bool whole = clients && cJSON_AddTrueToObject(object, "loggedIn") &&
                  cJSON_AddStringToObject(object, "user", grant->user) &&
                  cJSON_AddStringToObject(object, "scope", grant_scopes_text(grant->scopes)) &&
+                 cJSON_AddStringToObject(object, "receiverUrl", rest->receiver_url) &&
                  rest_add_time(object, "expiresAt", grant->expires_unix_s * 1000);
     for (size_t i = 0; whole && i < grant->pattern_count; i++) {
         cJSON *pattern = cJSON_CreateString(grant->patterns[i]);
@@ -27,11 +29,14 @@ void session_get(Call *call)
     char *authorization CLEANUP(free_ptr) = session_authorization(call->request);
     int r = access_check(&call->rest->access, authorization, clock_unix_ms() / 1000, &call->grant);
     if (r == 0) {
-        call_answer(call, 200, session_json(&call->grant));
+        call_answer(call, 200, session_json(call->rest, &call->grant));
         return;
     }
     cJSON *object CLEANUP(json_delete) = cJSON_CreateObject();
-    bool whole = object && cJSON_AddFalseToObject(object, "loggedIn");
+    bool whole = object && cJSON_AddFalseToObject(object, "loggedIn") &&
+                 (r == ACCESS_E_MISSING ||
+                  cJSON_AddStringToObject(object, "reason",
+                                          r == ACCESS_E_EXPIRED ? "TOKEN_EXPIRED" : "INVALID_TOKEN"));
     call_answer(call, 200, whole ? TAKE_PTR(object) : NULL);
 }
 
@@ -43,7 +48,7 @@ void session_post(Call *call)
     char *cookie CLEANUP(free_ptr) = authorization ? session_cookie(authorization, left_s) : NULL;
     Problem problem;
     if (cookie) {
-        call_answer_with(call, 200, session_json(grant), "Set-Cookie", cookie);
+        call_answer_with(call, 200, session_json(call->rest, grant), "Set-Cookie", cookie);
         return;
     }
     (void)problem_set(&problem, ERROR_INVALID_ARGUMENT, "TOKEN_TOO_LONG",

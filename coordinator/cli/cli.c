@@ -33,6 +33,10 @@ static const Verb VERBS[] = {
      "  --limit N           at most so many, up to 500; 100 if it is not given\n"},
     {"cancel", cli_cancel, "ID", "cancel a request", CLIENT_HELP},
     {"watch", cli_watch, "[ID]", "show what happens, as it happens; with ID until that request is final", ""},
+    {"doctor", cli_doctor, "[--config FILE]", "find out what is wrong, and how to mend it",
+     "Looks at the coordinator and its receiver; with --config at a daemon on its own machine.\n\n"
+     "  -c, --config FILE   of the daemon: agent.conf, receiver.conf or coordinator.conf\n"
+     "  --user NAME         look as this user; as root the daemon's own if it is not given\n"},
     {"token", cli_token, "create|verify [FILE]", "make or examine a user's token; needs no coordinator",
      "create                signs one and prints it\n"
      "  --user NAME         whose it is\n"

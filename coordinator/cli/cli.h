@@ -85,5 +85,6 @@ int cli_status(Cli *cli, int argc, char **argv);
 int cli_downloads(Cli *cli, int argc, char **argv);
 int cli_cancel(Cli *cli, int argc, char **argv);
 int cli_watch(Cli *cli, int argc, char **argv);
+int cli_doctor(Cli *cli, int argc, char **argv);
 int cli_token(Cli *cli, int argc, char **argv);
 int cli_ticket(Cli *cli, int argc, char **argv);

@@ -10,14 +10,15 @@
 #include <strings.h>
 
 #define CONNECT_TIMEOUT_MS 15000L
+#define REST_LOOK_TIMEOUT_MS 20000
 #define STALL_TIME_S 60L
 #define SILENCE_S 45L /* three heartbeats of a stream of events */
 #define ERROR_BODY_MAX 65536U
 
 struct RestClient {
     CURL *curl;
-    char *base; /* without a slash at the end */
-    char *ca_file;
+    char *base;                                   /* without a slash at the end */
+    char *ca_file, *cert_file, *key_file, *proxy; /* or NULL */
     char token[REST_TOKEN_MAX + 1];
     bool (*interrupted)(void);
     RestFailure failure;
@@ -103,6 +104,30 @@ static int read_token(const char *file, char *token, Problem *problem)
     return 0;
 }
 
+/* A copy, or NULL for NULL; *ok becomes false when out of memory. */
+static char *duplicate(const char *text, bool *ok)
+{
+    char *copied = text ? strdup(text) : NULL;
+
+    *ok = *ok && (copied || !text);
+    return copied;
+}
+
+static bool client_init(RestClient *client, const RestConfig *config)
+{
+    bool ok = true;
+
+    client->interrupted = config->interrupted;
+    client->base = duplicate(config->url, &ok);
+    client->ca_file = duplicate(config->ca_file, &ok);
+    client->cert_file = duplicate(config->cert_file, &ok);
+    client->key_file = duplicate(config->key_file, &ok);
+    client->proxy = duplicate(config->proxy, &ok);
+    if (ok && curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)
+        client->curl = curl_easy_init();
+    return client->curl != NULL;
+}
+
 int rest_client_new(const RestConfig *config, RestClient **ret_client, Problem *ret_problem)
 {
     if (strncasecmp(config->url, "https://", 8) != 0)
@@ -114,16 +139,11 @@ int rest_client_new(const RestConfig *config, RestClient **ret_client, Problem *
     RestClient *client = calloc(1, sizeof(*client));
     if (!client)
         return problem_set(ret_problem, ERROR_INTERNAL, "NO_MEMORY", "out of memory");
-    if (read_token(config->token_file, client->token, ret_problem) < 0) {
+    if (config->token_file && read_token(config->token_file, client->token, ret_problem) < 0) {
         rest_client_free(client);
         return -1;
     }
-    client->interrupted = config->interrupted;
-    client->base = strdup(config->url);
-    client->ca_file = config->ca_file ? strdup(config->ca_file) : NULL;
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)
-        client->curl = curl_easy_init();
-    if (!client->curl || !client->base || (config->ca_file && !client->ca_file)) {
+    if (!client_init(client, config)) {
         rest_client_free(client);
         return problem_set(ret_problem, ERROR_INTERNAL, "NO_MEMORY", "out of memory");
     }
@@ -142,6 +162,9 @@ RestClient *rest_client_free(RestClient *client)
     cJSON_Delete(client->details);
     free(client->base);
     free(client->ca_file);
+    free(client->cert_file);
+    free(client->key_file);
+    free(client->proxy);
     free(client);
     return NULL;
 }
@@ -167,7 +190,7 @@ static bool prepare(RestClient *client, const char *url, Body *body)
               curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK &&
               curl_easy_setopt(curl, CURLOPT_SSL_CIPHER_LIST, TLS12_CIPHERS) == CURLE_OK &&
               curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK &&
-              curl_easy_setopt(curl, CURLOPT_PROXY, "") == CURLE_OK &&
+              curl_easy_setopt(curl, CURLOPT_PROXY, client->proxy ? client->proxy : "") == CURLE_OK &&
               curl_easy_setopt(curl, CURLOPT_USERAGENT, "beckon/" BECKON_VERSION) == CURLE_OK &&
               curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
               curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS) == CURLE_OK &&
@@ -180,6 +203,9 @@ static bool prepare(RestClient *client, const char *url, Body *body)
     if (ok && client->ca_file) /* CAPATH: else the system's authorities would be trusted as well */
         ok = curl_easy_setopt(curl, CURLOPT_CAINFO, client->ca_file) == CURLE_OK &&
              curl_easy_setopt(curl, CURLOPT_CAPATH, NULL) == CURLE_OK;
+    if (ok && client->cert_file)
+        ok = curl_easy_setopt(curl, CURLOPT_SSLCERT, client->cert_file) == CURLE_OK &&
+             curl_easy_setopt(curl, CURLOPT_SSLKEY, client->key_file) == CURLE_OK;
     return ok;
 }
 
@@ -188,8 +214,9 @@ static bool prepare_call(RestClient *client, const char *url, int64_t timeout_ms
     return prepare(client, url, body) &&
            curl_easy_setopt(client->curl, CURLOPT_TIMEOUT_MS,
                             (long)(timeout_ms > 0 ? timeout_ms : REST_TIMEOUT_MS)) == CURLE_OK &&
-           curl_easy_setopt(client->curl, CURLOPT_HTTPAUTH, (long)CURLAUTH_BEARER) == CURLE_OK &&
-           curl_easy_setopt(client->curl, CURLOPT_XOAUTH2_BEARER, client->token) == CURLE_OK;
+           (!client->token[0] ||
+            (curl_easy_setopt(client->curl, CURLOPT_HTTPAUTH, (long)CURLAUTH_BEARER) == CURLE_OK &&
+             curl_easy_setopt(client->curl, CURLOPT_XOAUTH2_BEARER, client->token) == CURLE_OK));
 }
 
 static int fail(RestClient *client, int error, ErrorCode code, const char *reason, const char *text)
@@ -321,6 +348,37 @@ void rest_reply_deinit(RestReply *reply)
     free(reply->text);
     cJSON_Delete(reply->json);
     *reply = (RestReply){0};
+}
+
+static int64_t server_date(CURL *curl)
+{
+    struct curl_header *header = NULL;
+
+    if (curl_easy_header(curl, "Date", 0, CURLH_HEADER, -1, &header) != CURLHE_OK)
+        return 0;
+    time_t date = curl_getdate(header->value, NULL);
+    return date > 0 ? (int64_t)date : 0;
+}
+
+int rest_look(RestClient *client, const char *method, const char *path, RestSight *ret_sight)
+{
+    char *url CLEANUP(free_ptr) = text_format("%s%s", client->base, path);
+    Body body CLEANUP(body_deinit) = {.max = ERROR_BODY_MAX};
+    RestSight sight = {0};
+
+    if (!url || !prepare_call(client, url, REST_LOOK_TIMEOUT_MS, &body) ||
+        curl_easy_setopt(client->curl, CURLOPT_CUSTOMREQUEST, method) != CURLE_OK)
+        return fail(client, REST_E_REFUSED, ERROR_INTERNAL, "NO_MEMORY", "out of memory");
+    int r = perform(client, url, &sight.http_status);
+    if (r != 0)
+        return r;
+    cJSON *json CLEANUP(json_delete) =
+        body.data ? json_parse_object(body.data, body.size, ERROR_BODY_MAX) : NULL;
+    if (json && json_get_string(json, "message", sight.words, sizeof(sight.words)) != JSON_OK)
+        (void)json_get_string(json, "status", sight.words, sizeof(sight.words)); /* or it stays "" */
+    sight.date_unix_s = server_date(client->curl);
+    *ret_sight = sight;
+    return 0;
 }
 
 int rest_locate(RestClient *client, const char *path, char **ret_url)

@@ -20,10 +20,12 @@
 typedef struct RestClient RestClient;
 
 typedef struct RestConfig {
-    const char *url;           /* https://host:port, a path may follow */
-    const char *token_file;    /* one line */
-    const char *ca_file;       /* PEM; NULL: what the system trusts */
-    bool (*interrupted)(void); /* asked about once a second during a call; true ends it */
+    const char *url;                  /* https://host:port, a path may follow */
+    const char *token_file;           /* one line; NULL: none is shown */
+    const char *ca_file;              /* PEM; NULL: what the system trusts */
+    const char *cert_file, *key_file; /* PEM; NULL: no certificate is shown */
+    const char *proxy;                /* NULL: none */
+    bool (*interrupted)(void);        /* asked about once a second during a call; true ends it */
 } RestConfig;
 
 /* Copies config and reads the token. 0, or -1 and *ret_problem says what is wrong. */
@@ -62,6 +64,16 @@ typedef struct RestReply {
 /* 0 for a 2xx answer with a JSON object in it, or REST_E_*. Free the reply with rest_reply_deinit(). */
 int rest_call(RestClient *client, const RestCall *call, RestReply *ret_reply) MUST_CHECK;
 void rest_reply_deinit(RestReply *reply);
+
+/* How a server answers, whatever it is. Strings are a stranger's. */
+typedef struct RestSight {
+    long http_status;
+    int64_t date_unix_s; /* by its clock; 0: it does not say */
+    char words[256];     /* its JSON's "message", else its "status"; "" without */
+} RestSight;
+
+/* 0 once there is an answer, or REST_E_*. */
+int rest_look(RestClient *client, const char *method, const char *path, RestSight *ret_sight) MUST_CHECK;
 
 /* Where the content at path lies: the address of the 302 answer, which holds a short-lived ticket. The caller
  * frees it. */
