@@ -208,7 +208,9 @@ static int open_database(Database *database, const char *path)
         return database_fail(database, "open");
     (void)sqlite3_extended_result_codes(database->handle, 0);
     (void)sqlite3_busy_timeout(database->handle, 2000); /* a person reading with sqlite3(1) */
+    /* Temporary files would be in /tmp, where the cage lets nobody write. */
     return execute(database,
+                   "PRAGMA temp_store = MEMORY;"
                    "PRAGMA journal_mode = WAL;"
                    "PRAGMA synchronous = FULL;"
                    "PRAGMA foreign_keys = ON;"
