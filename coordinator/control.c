@@ -362,12 +362,13 @@ void control_tick(Control *control)
         follow_silence(control);
     int64_t now_ms = control->config.unix_ms();
     bool room = control->connected;
+    Window window = {0};
     unsigned expired = 0;
     for (size_t i = 0; i < control->open.count;) {
         Open *open = control->open.items[i];
         size_t before = control->open.count;
         if (now_ms < open->expires_ms)
-            room = room && command_tick(control, open);
+            room = room && command_tick(control, open, &window);
         else if (expired++ < EXPIRES_PER_TICK)
             expire(control, open);
         if (control->open.count == before)

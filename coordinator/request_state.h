@@ -22,6 +22,7 @@ typedef enum RequestEvent {
     REQUEST_EVENT_CANCELLED,
     REQUEST_EVENT_RECEIPT,      /* valid, for this client, this id and this path */
     REQUEST_EVENT_CANCEL_ASKED, /* changes no state: the answers of agent and receiver decide */
+    REQUEST_EVENT_PUT_OFF, /* changes no state: the device's queue is full, and the command is repeated */
     REQUEST_EVENT_EXPIRED,
 } RequestEvent;
 #define REQUEST_EVENT_COUNT (REQUEST_EVENT_EXPIRED + 1)

@@ -14,10 +14,11 @@ static const struct {
 #define J UPLOAD_REJECTED
 #define X UPLOAD_CANCELLED
 #define E UPLOAD_EXPIRED
-    /* accepted running done failed rejected cancelled receipt cancel-asked expired */
-    {Q, {A, R, R, F, J, X, C, Q, E}}, {A, {A, R, R, F, J, X, C, A, E}}, {R, {R, R, R, F, F, X, C, R, E}},
-    {C, {C, C, C, C, C, C, C, C, C}}, {F, {F, F, F, F, F, F, C, F, F}}, {J, {J, J, J, J, J, J, C, J, J}},
-    {X, {X, X, X, X, X, X, C, X, X}}, {E, {E, E, E, E, E, E, C, E, E}},
+    /* accepted running done failed rejected cancelled receipt cancel-asked put-off expired */
+    {Q, {A, R, R, F, J, X, C, Q, Q, E}}, {A, {A, R, R, F, J, X, C, A, A, E}},
+    {R, {R, R, R, F, F, X, C, R, R, E}}, {C, {C, C, C, C, C, C, C, C, C, C}},
+    {F, {F, F, F, F, F, F, C, F, F, F}}, {J, {J, J, J, J, J, J, C, J, J, J}},
+    {X, {X, X, X, X, X, X, C, X, X, X}}, {E, {E, E, E, E, E, E, C, E, E, E}},
 };
 
 static void every_pair_leads_where_the_table_says(void **state)
