@@ -216,8 +216,9 @@ int control_change(Control *control, Request *request, RequestEvent event, const
     if (problem)
         request->problem = *problem;
     const char *name = request_event_name(event);
+    bool durable = request_must_last(next, event);
     int r = request->seq == 0 ? store_add_request(control->config.store, request, name)
-                              : store_update_request(control->config.store, request, name);
+                              : store_update_request(control->config.store, request, name, durable);
     if (r < 0)
         return r;
     keep_in_step(control, request);

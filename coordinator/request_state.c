@@ -20,6 +20,11 @@ bool request_is_final(UploadState state)
     return false;
 }
 
+bool request_must_last(UploadState state, RequestEvent event)
+{
+    return request_is_final(state) || event == REQUEST_EVENT_CANCEL_ASKED;
+}
+
 UploadState request_next(UploadState state, RequestEvent event)
 {
     if (PLANTED("late-cancel") && event == REQUEST_EVENT_CANCELLED)

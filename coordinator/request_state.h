@@ -31,6 +31,10 @@ UploadState request_next(UploadState state, RequestEvent event);
 
 bool request_is_final(UploadState state);
 
+/* Whether a power cut may not take back that event has led to state. What an agent says is under way it says
+ * again, so that such a change is not worth an fsync. */
+bool request_must_last(UploadState state, RequestEvent event);
+
 /* "receipt", "cancel asked": for the history. */
 const char *request_event_name(RequestEvent event);
 

@@ -52,6 +52,18 @@ static void the_final_states_are_five(void **state)
     }
 }
 
+static void what_is_promised_must_last(void **state)
+{
+    (void)state;
+    assert_true(request_must_last(Q, REQUEST_EVENT_CANCEL_ASKED));
+    assert_true(request_must_last(R, REQUEST_EVENT_CANCEL_ASKED));
+    for (RequestEvent event = 0; event < REQUEST_EVENT_COUNT; event++)
+        for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+            assert_true(request_must_last(rows[i].from, event) || !request_is_final(rows[i].from));
+    assert_false(request_must_last(A, REQUEST_EVENT_ACCEPTED));
+    assert_false(request_must_last(R, REQUEST_EVENT_RUNNING));
+}
+
 static void an_agent_can_not_claim_the_coordinators_states(void **state)
 {
     (void)state;
@@ -66,6 +78,7 @@ int main(void)
         cmocka_unit_test(every_pair_leads_where_the_table_says),
         cmocka_unit_test(nothing_but_a_receipt_completes),
         cmocka_unit_test(the_final_states_are_five),
+        cmocka_unit_test(what_is_promised_must_last),
         cmocka_unit_test(an_agent_can_not_claim_the_coordinators_states),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
