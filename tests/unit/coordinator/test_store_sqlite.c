@@ -19,10 +19,10 @@ int fsync(int fd)
     return (int)syscall(SYS_fsync, fd);
 }
 
-int fdatasync(int fd)
+int fdatasync(int fildes)
 {
     syncs++;
-    return (int)syscall(SYS_fdatasync, fd);
+    return (int)syscall(SYS_fdatasync, fildes);
 }
 
 typedef struct Fixture {
