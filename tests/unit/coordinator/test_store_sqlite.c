@@ -8,8 +8,24 @@
 #include <sqlite3.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+/* SQLite calls these, of the program, instead of libc's. */
+static unsigned syncs;
+
+int fsync(int fd)
+{
+    syncs++;
+    return (int)syscall(SYS_fsync, fd);
+}
+
+int fdatasync(int fildes)
+{
+    syncs++;
+    return (int)syscall(SYS_fdatasync, fildes);
+}
 
 typedef struct Fixture {
     char folder[256];
@@ -72,7 +88,7 @@ static void all_of_a_request_survives_a_restart(void **state)
     request.started_ms = 2000;
     request.completed_ms = request.updated_ms = 3000;
     (void)problem_set(&request.problem, ERROR_NOT_FOUND, "GONE", "It is gone.");
-    assert_int_equal(store_update_request(fixture->store, &request, "receipt"), 0);
+    assert_int_equal(store_update_request(fixture->store, &request, "receipt", true), 0);
 
     reopen(fixture);
     memset(&read, 0xff, sizeof(read));
@@ -309,11 +325,29 @@ static void what_is_no_database_is_refused(void **state)
     assert_null(fixture->store);
 }
 
+static void what_is_not_durable_costs_no_fsync(void **state)
+{
+    Fixture *fixture = *state;
+    Request request = make_request("dev1", "u1", ORIGIN_REST);
+    assert_int_equal(store_add_request(fixture->store, &request, "asked"), 0);
+    syncs = 0;
+    request.state = UPLOAD_RUNNING;
+    assert_int_equal(store_update_request(fixture->store, &request, "running", false), 0);
+    assert_int_equal(syncs, 0);
+    request.state = UPLOAD_COMPLETED;
+    assert_int_equal(store_update_request(fixture->store, &request, "receipt", true), 0);
+    assert_int_equal(syncs, 1);
+    assert_int_equal(store_update_request(fixture->store, &request, "running", false), 0);
+    assert_int_equal(store_put_client(fixture->store, &(Client){.id = "dev1"}), 0);
+    assert_int_equal(syncs, 2);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(all_of_a_request_survives_a_restart),
+        TEST(what_is_not_durable_costs_no_fsync),
         TEST(the_pair_of_client_and_id_is_the_key),
         TEST(a_device_can_not_hide_a_request_of_ours),
         TEST(pages_go_from_new_to_old),
