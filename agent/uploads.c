@@ -138,16 +138,17 @@ static void on_forget(void *userdata)
     forget(userdata);
 }
 
-/* Everything that can be said against a job before it is accepted. Opens its file. 0 or -1. */
-static int examine(Uploads *uploads, Job *job)
+/* And says so in *problem. */
+static bool is_full(const Uploads *uploads, Problem *problem)
 {
     unsigned active = 0, queued = 0;
 
     uploads_count(uploads, &active, &queued);
-    if (active + queued >= uploads->config->concurrency + uploads->config->queue)
-        return problem_set(&job->problem, ERROR_RESOURCE_EXHAUSTED, "QUEUE_FULL",
-                           "The device has %u uploads waiting already; ask again later.", queued);
-    return attempt_examine(uploads->config, tickets_now_unix_s(uploads->tickets), job);
+    if (active + queued < uploads->config->concurrency + uploads->config->queue)
+        return false;
+    (void)problem_set(problem, ERROR_RESOURCE_EXHAUSTED, "QUEUE_FULL",
+                      "The device has %u uploads waiting already; ask again later.", queued);
+    return true;
 }
 
 /* A final job that nobody keeps: told once and freed. */
@@ -158,24 +159,20 @@ static void tell_and_free(Uploads *uploads, Job *job)
     job_free(job);
 }
 
-/* The answer to a command that can't even be read, or whose ticket is not good. It leaves no record: a good
- * command with this id is still welcome. */
-static void refuse_unread(Uploads *uploads, const char *id, const Problem *problem)
+/* The answer to a command that can't be read, whose ticket is not good, or for which there is no room now. It
+ * leaves no record: a good command with this id is still welcome, later too. */
+static void refuse(Uploads *uploads, Job *job, const Problem *problem)
 {
-    Job *job = job_new(id, &(UploadCommand){0});
-
-    log_at(LOG_LEVEL_WARN, NULL, id, "rejected: %s %s", problem->reason, problem->message);
-    if (job) {
-        job->state = UPLOAD_REJECTED;
-        job->problem = *problem;
-    }
+    log_at(LOG_LEVEL_WARN, NULL, job->id, "rejected: %s %s", problem->reason, problem->message);
+    job->state = UPLOAD_REJECTED;
+    job->problem = *problem;
     tell_and_free(uploads, job);
 }
 
 static void accept_or_reject(Uploads *uploads, Job *job)
 {
     TRACED(job->traceparent);
-    int r = examine(uploads, job);
+    int r = attempt_examine(uploads->config, tickets_now_unix_s(uploads->tickets), job);
 
     append(uploads, job);
     if (r < 0) {
@@ -223,15 +220,15 @@ void uploads_command(Uploads *uploads, const char *id, const void *payload, size
 
     if (!command || is_repeated(uploads, id))
         return;
-    if (tickets_admit(uploads->tickets, id, payload, size, command, &issued_unix_s, &problem) < 0) {
-        refuse_unread(uploads, id, &problem);
+    bool is_good = tickets_admit(uploads->tickets, id, payload, size, command, &issued_unix_s, &problem) == 0;
+    Job *job = job_new(id, is_good ? command : &(UploadCommand){0});
+    if (!job)
         return;
-    }
-    Job *job = job_new(id, command);
-    if (job) {
-        job->issued_unix_s = issued_unix_s;
+    job->issued_unix_s = issued_unix_s;
+    if (!is_good || is_full(uploads, &problem))
+        refuse(uploads, job, &problem);
+    else
         accept_or_reject(uploads, job);
-    }
     forget_some(uploads);
 }
 

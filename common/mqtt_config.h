@@ -13,14 +13,14 @@ typedef struct MqttConfig {
 
 #define MQTT_CONFIG_KEY(Config, name_, type_, member_, ...)                                                  \
     {                                                                                                        \
-        .section = "mqtt", .name = name_, .type = type_, .offset = offsetof(Config, mqtt.member_),           \
+        .section = "mqtt", .name = (name_), .type = (type_), .offset = offsetof(Config, mqtt.member_),       \
         __VA_ARGS__                                                                                          \
     }
 
 /* To be put into a daemon's table, whose struct has a member MqttConfig mqtt. */
 #define MQTT_CONFIG_KEYS(Config, default_port, default_backoff_max)                                          \
     MQTT_CONFIG_KEY(Config, "host", CONFIG_STRING, host, .required = true),                                  \
-        MQTT_CONFIG_KEY(Config, "port", CONFIG_NUMBER, port, .fallback = default_port, .min = 1,             \
+        MQTT_CONFIG_KEY(Config, "port", CONFIG_NUMBER, port, .fallback = (default_port), .min = 1,           \
                         .max = 65535),                                                                       \
         MQTT_CONFIG_KEY(Config, "ca", CONFIG_FILE, ca, .required = true),                                    \
         MQTT_CONFIG_KEY(Config, "cert", CONFIG_FILE, cert, .required = true),                                \
@@ -30,11 +30,11 @@ typedef struct MqttConfig {
         MQTT_CONFIG_KEY(Config, "backoff_min", CONFIG_DURATION, backoff_min_ms, .fallback = "1s",            \
                         .min = 100),                                                                         \
         MQTT_CONFIG_KEY(Config, "backoff_max", CONFIG_DURATION, backoff_max_ms,                              \
-                        .fallback = default_backoff_max, .min = 100, .max = 86400000)
+                        .fallback = (default_backoff_max), .min = 100, .max = 86400000)
 
 /* And a service's client id. */
 #define MQTT_CONFIG_CLIENT_ID(Config, default_client_id)                                                     \
-    MQTT_CONFIG_KEY(Config, "client_id", CONFIG_STRING, client_id, .fallback = default_client_id)
+    MQTT_CONFIG_KEY(Config, "client_id", CONFIG_STRING, client_id, .fallback = (default_client_id))
 
 /* The rules between the keys, and whether certificates and key load. Returns the number of mistakes, each
  * logged. */

@@ -13,6 +13,7 @@
 #define DOUBT_MS                                                                                             \
     ((int64_t)24 * 3600 * 1000) /* so long ago it may have ended, to be asked about after a start */
 #define DOUBT_QUESTIONS 6       /* at once, and after 2, 6, 14, 30 and 62 minutes */
+#define FULL_MS 60000           /* then a client whose queue was full is tried with one command more */
 #define DOUBLINGS_MAX                                                                                        \
     6 /* of the silence: five minutes become five hours, for the broker queues what we repeat */
 
@@ -83,6 +84,94 @@ static int publish_upload(Control *control, const Request *request)
     return payload ? publish(control, TOPIC_CMD_UPLOAD, request->client, request->id, payload) : -ENOMEM;
 }
 
+static bool is_online(Control *control, const char *client)
+{
+    const Known *known = control_known(control, client);
+    return known && known->client.online;
+}
+
+/* --- a client is sent no more commands than it takes --- */
+
+/* Neither with the device nor on its way there. */
+static bool is_held(const Open *open)
+{
+    return open->origin == ORIGIN_REST && open->state == UPLOAD_QUEUED && !open->out;
+}
+
+/* Of our requests: those that the device has said it has, and those whose command is on its way there. One
+ * that is done fills no place, and of what others asked for nobody tells us when a device forgets it. */
+static void count(const Control *control, const char *client, size_t *ret_taken, size_t *ret_under_way)
+{
+    size_t first = 0, taken = 0, under_way = 0;
+    size_t end = control_open_range(control, client, &first) + first;
+    for (size_t i = first; i < end; i++) {
+        const Open *open = control->open.items[i];
+        if (open->origin != ORIGIN_REST || open->done || is_held(open))
+            continue;
+        if (open->state == UPLOAD_QUEUED)
+            under_way++;
+        else
+            taken++;
+    }
+    *ret_taken = taken;
+    *ret_under_way = under_way;
+}
+
+/* A device does not tell how long its queue is, and others fill it too. So it is what it had when it said
+ * that it is full, and one more after a minute, which may turn out to be taken. */
+static size_t room_of(Control *control, const char *client)
+{
+    Known *known = control_known(control, client);
+    if (!known)
+        return 0;
+    size_t taken = 0, under_way = 0, limit = COMMANDS_PER_CLIENT_MAX;
+    count(control, client, &taken, &under_way);
+    if (known->takes < taken)
+        known->takes = taken;
+    bool may_grow = known->full_ms == 0 || control->config.monotonic_ms() - known->full_ms >= FULL_MS;
+    if (known->full_ms != 0 && known->takes + may_grow < limit)
+        limit = known->takes + may_grow;
+    return limit > taken + under_way ? limit - taken - under_way : 0;
+}
+
+/* Takes a place in the window, if there is one. */
+static bool enter(Control *control, const char *client, Window *window)
+{
+    if (strcmp(window->client, client) != 0) {
+        (void)snprintf(window->client, sizeof(window->client), "%s", client);
+        window->room = is_online(control, client) ? room_of(control, client) : 0;
+    }
+    if (window->room == 0)
+        return false;
+    window->room--;
+    return true;
+}
+
+void command_put_off(Control *control, Open *open)
+{
+    Known *known = control_known(control, open->client);
+    size_t under_way = 0;
+    if (known) {
+        known->full_ms = control->config.monotonic_ms();
+        count(control, open->client, &known->takes, &under_way);
+    }
+    open->out = false;
+    if (open->state == UPLOAD_QUEUED)
+        open->command_due_ms = 0;
+}
+
+void command_release(Control *control, const char *client)
+{
+    Window window = {0};
+    size_t first = 0;
+    size_t end = control_open_range(control, client, &first) + first;
+    for (size_t i = first; i < end; i++)
+        if (is_held(control->open.items[i]) && !command_tick(control, control->open.items[i], &window))
+            return;
+}
+
+/* --- what is said again --- */
+
 void command_heard(Control *control, Open *open)
 {
     open->commands = 0;
@@ -91,13 +180,14 @@ void command_heard(Control *control, Open *open)
 
 static void said(Control *control, Open *open)
 {
+    open->out = true;
     open->command_due_ms =
         control->config.monotonic_ms() + doubled(control->config.republish_ms, open->commands++, INT64_MAX);
 }
 
 void command_publish(Control *control, Open *open, const Request *request)
 {
-    if (!is_busy(publish_upload(control, request)))
+    if (room_of(control, open->client) > 0 && !is_busy(publish_upload(control, request)))
         said(control, open);
 }
 
@@ -120,12 +210,6 @@ void command_expect_receipt(Control *control, Open *open)
     open->done = true;
     open->receipts = 0;
     open->receipt_due_ms = control->config.monotonic_ms() + RECEIPT_WAIT_MS;
-}
-
-static bool is_online(Control *control, const char *client)
-{
-    const Known *known = control_known(control, client);
-    return known && known->client.online;
 }
 
 /* The cancel goes first: an agent that never heard of the id then refuses the command instead of starting it.
@@ -158,7 +242,7 @@ static int say_again(Control *control, Open *open)
     return r;
 }
 
-bool command_tick(Control *control, Open *open)
+bool command_tick(Control *control, Open *open, Window *window)
 {
     TRACED(open->traceparent);
     int64_t now_ms = control->config.monotonic_ms();
@@ -168,7 +252,8 @@ bool command_tick(Control *control, Open *open)
         if (!is_busy(r))
             open->receipt_due_ms = now_ms + doubled(RECEIPT_WAIT_MS, ++open->receipts, RECEIPT_WAIT_MAX_MS);
     }
-    if (!is_busy(r) && now_ms >= open->command_due_ms)
+    if (!is_busy(r) && now_ms >= open->command_due_ms &&
+        (!is_held(open) || enter(control, open->client, window)))
         r = say_again(control, open);
     return !is_busy(r);
 }

@@ -229,8 +229,9 @@ int control_change(Control *control, Request *request, RequestEvent event, const
     if (problem)
         request->problem = *problem;
     const char *name = request_event_name(event);
+    bool durable = request_must_last(next, event);
     int r = request->seq == 0 ? store_add_request(control->config.store, request, name)
-                              : store_update_request(control->config.store, request, name);
+                              : store_update_request(control->config.store, request, name, durable);
     if (r < 0)
         return r;
     keep_in_step(control, request);
@@ -399,12 +400,13 @@ void control_tick(Control *control)
         follow_silence(control);
     int64_t now_ms = control->config.unix_ms();
     bool room = control->connected;
+    Window window = {0};
     unsigned expired = 0;
     for (size_t i = 0; i < control->open.count;) {
         Open *open = control->open.items[i];
         size_t before = control->open.count;
         if (now_ms < open->expires_ms)
-            room = room && command_tick(control, open);
+            room = room && command_tick(control, open, &window);
         else if (expired++ < EXPIRES_PER_TICK)
             expire(control, open);
         if (control->open.count == before)

@@ -22,6 +22,7 @@
 #define CLIENTS_MAX 100000
 #define OPEN_REQUESTS_MAX 100000
 #define OPEN_REQUESTS_PER_CLIENT_MAX 1000
+#define COMMANDS_PER_CLIENT_MAX 100   /* that a device has or is sent at a time; the others wait here */
 #define FOLLOWED_PER_CLIENT_MAX 10000 /* final rows of origin mqtt; the oldest are forgotten */
 #define FOLLOWED_MAX 100000           /* the same for all clients together */
 

@@ -15,6 +15,8 @@ typedef struct Known {
     int64_t saved_ms;    /* Unix */
     int64_t patience_ms; /* how long its silence is borne while it is online */
     int64_t offline_ms;  /* monotonic; it is offline then, if nothing is heard */
+    int64_t full_ms;     /* monotonic; when it has last said that its queue is full. 0: never */
+    size_t takes;        /* so many of our requests it had then, or more since */
 } Known;
 
 typedef struct RequestKey {
@@ -29,6 +31,7 @@ typedef struct Open {
     RequestOrigin origin;
     UploadState state;
     bool cancel_asked;
+    bool out;            /* its command was published, and the agent has not said that its queue is full */
     bool done;           /* the agent says it has sent all: only the receipt is missing */
     bool has_size;       /* progress is written to the store with the next change of state only: */
     uint64_t size_bytes; /* a thousand running uploads must not fsync every second */
@@ -122,7 +125,14 @@ void batch_tick(Control *control, bool room_at_broker);
 
 /* --- command.c --- */
 
-/* Publishes the command now, if that is possible; else it stays due. */
+/* How many commands more the client of the last look may be sent. */
+typedef struct Window {
+    char client[CLIENT_ID_SIZE];
+    size_t room;
+} Window;
+
+/* Publishes the command now, if that is possible and the client has no more of them than it takes; else it
+ * stays due. */
 void command_publish(Control *control, Open *open, const Request *request);
 void command_publish_cancel(Control *control, const Request *request);
 /* Of a request that has ended without one: now, and a few times in the next hour. */
@@ -139,12 +149,17 @@ int command_compare_doubt(const void *item, const void *key); /* for control->do
 void command_expect_receipt(Control *control, Open *open);
 /* The client was heard on this request: the silence begins anew. */
 void command_heard(Control *control, Open *open);
+/* The client's queue is full: the command waits until one of its others has ended there. */
+void command_put_off(Control *control, Open *open);
+/* Something has changed at the client: publishes what waits, if there is room now. */
+void command_release(Control *control, const char *client);
 /* The client came online: whatever is open for it is due. */
 void command_wake_client(Control *control, const char *client);
 /* After a connect: everything is due. */
 void command_wake_all(Control *control);
-/* Publishes what is due for one. false: the broker takes no more now. */
-bool command_tick(Control *control, Open *open);
+/* Publishes what is due for one. *window: zero before the first of a pass. false: the broker takes no more
+ * now. */
+bool command_tick(Control *control, Open *open, Window *window);
 
 /* --- tell.c: events, where somebody listens --- */
 

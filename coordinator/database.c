@@ -13,6 +13,7 @@ struct Database {
     sqlite3 *handle;
     int lock_fd;
     bool halfway; /* a rollback has failed */
+    bool hasty;   /* commits are not synced */
 };
 
 int database_fail(const Database *database, const char *what)
@@ -70,18 +71,29 @@ static int execute(Database *database, const char *sql, const char *what)
                                                                               : database_fail(database, what);
 }
 
-static int make_up_rollback(Database *database)
+/* What an earlier transaction has left: before anything else, and nothing inside one. */
+static int tidy_up(Database *database)
 {
     if (database->halfway && !sqlite3_get_autocommit(database->handle) &&
         execute(database, "ROLLBACK", "roll back") < 0)
         return -ENOMEM;
     database->halfway = false;
+    if (database->hasty && sqlite3_get_autocommit(database->handle)) {
+        if (execute(database, "PRAGMA synchronous = FULL", "have commits synced") < 0)
+            return -ENOMEM;
+        database->hasty = false;
+    }
     return 0;
 }
 
-int database_begin(Database *database)
+int database_begin(Database *database, bool durable)
 {
-    return make_up_rollback(database) < 0 ? -ENOMEM : execute(database, "BEGIN IMMEDIATE", "begin");
+    if (tidy_up(database) < 0)
+        return -ENOMEM;
+    database->hasty = !durable;
+    if (!durable && execute(database, "PRAGMA synchronous = NORMAL", "have a commit not synced") < 0)
+        return -ENOMEM;
+    return execute(database, "BEGIN IMMEDIATE", "begin");
 }
 
 int database_end(Database *database, int result)
@@ -100,7 +112,7 @@ void statement_finalize(sqlite3_stmt **statement)
 
 int database_prepare(Database *database, const char *sql, sqlite3_stmt **ret_statement)
 {
-    if (make_up_rollback(database) < 0 ||
+    if (tidy_up(database) < 0 ||
         sqlite3_prepare_v2(database->handle, sql, -1, ret_statement, NULL) != SQLITE_OK)
         return database_fail(database, "prepare a statement");
     return 0;
@@ -179,7 +191,7 @@ static int migrate_one(Database *database, int version)
 {
     char bump[64];
     (void)snprintf(bump, sizeof(bump), "PRAGMA user_version = %d", version + 1);
-    int r = database_begin(database);
+    int r = database_begin(database, true);
     if (r < 0)
         return r;
     r = execute(database, store_migrations[version], "migrate the schema");
@@ -216,7 +228,9 @@ static int open_database(Database *database, const char *path)
         return database_fail(database, "open");
     (void)sqlite3_extended_result_codes(database->handle, 0);
     (void)sqlite3_busy_timeout(database->handle, 2000); /* a person reading with sqlite3(1) */
+    /* Temporary files would be in /tmp, where the cage lets nobody write. */
     return execute(database,
+                   "PRAGMA temp_store = MEMORY;"
                    "PRAGMA journal_mode = WAL;"
                    "PRAGMA synchronous = FULL;"
                    "PRAGMA foreign_keys = ON;"

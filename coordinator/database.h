@@ -1,6 +1,6 @@
-/* One SQLite file: WAL, an fsync for each commit, brought up to date, used by one process alone. Part of
- * store_sqlite.c, and with it the only one that knows sqlite3.h; a statement's rows are read with sqlite3's
- * own functions.
+/* One SQLite file: WAL, an fsync for each durable commit, brought up to date, used by one process alone. Part
+ * of store_sqlite.c, and with it the only one that knows sqlite3.h; a statement's rows are read with
+ * sqlite3's own functions.
  *
  * Negative errnos have been logged with SQLite's own words. One thread at a time. */
 #pragma once
@@ -31,8 +31,9 @@ int database_add_function(Database *database, const char *name,
 
 /* A transaction. database_end() commits it, or rolls it back if result, of what was done in it, is not 0; it
  * returns the first failure. A rollback that fails, for want of memory, is made up for before anything else.
- */
-int database_begin(Database *database) MUST_CHECK;
+ * One that is not durable is committed without an fsync: a power cut may take it, as a whole and with all
+ * that came after it; the next durable commit makes it durable too. */
+int database_begin(Database *database, bool durable) MUST_CHECK;
 int database_end(Database *database, int result) MUST_CHECK;
 
 int database_prepare(Database *database, const char *sql, sqlite3_stmt **ret_statement) MUST_CHECK;

@@ -12,8 +12,9 @@
                                */
 #define LABELS_TEXT_MAX 4096
 #define HEARTBEATS_MISSED 3
-#define HEARTBEAT_UNSAID_S 100 /* taken for granted of an agent that does not tell */
-#define PRUNE_EVERY 64         /* rows followed between two looks for old ones */
+#define HEARTBEAT_UNSAID_S 100  /* taken for granted of an agent that does not tell */
+#define QUEUE_FULL "QUEUE_FULL" /* the agent's reason */
+#define PRUNE_EVERY 64          /* rows followed between two looks for old ones */
 
 /* --- status --- */
 
@@ -76,6 +77,28 @@ static void after_status(Control *control, const Request *request, RequestEvent 
         command_expect_receipt(control, open);
     if (request->state == UPLOAD_FAILED || request->state == UPLOAD_CANCELLED)
         command_ask_receipt(control, request->client, request->id);
+    command_release(control, request->client);
+}
+
+/* Of a request of ours a full queue means: not now. */
+static bool is_put_off(const Request *request, RequestEvent event, const UploadStatus *status)
+{
+    return request->origin == ORIGIN_REST && !request_is_final(request->state) &&
+           event == REQUEST_EVENT_REJECTED && strcmp(status->problem.reason, QUEUE_FULL) == 0;
+}
+
+static void put_off(Control *control, Request *request)
+{
+    Open *open = control_open(control, request->client, request->id);
+    if (open)
+        command_put_off(control, open);
+    if (strcmp(request->problem.reason, QUEUE_FULL) == 0)
+        return; /* said already */
+    Problem problem;
+    (void)problem_set(&problem, ERROR_RESOURCE_EXHAUSTED, QUEUE_FULL,
+                      "The device's queue is full; the request waits here until there is room.");
+    if (control_change(control, request, REQUEST_EVENT_PUT_OFF, &problem) == 0)
+        log_at(LOG_LEVEL_INFO, request->client, request->id, "put off: the device's queue is full");
 }
 
 static void change_by_status(Control *control, Request *request, RequestEvent event,
@@ -83,6 +106,10 @@ static void change_by_status(Control *control, Request *request, RequestEvent ev
 {
     TRACED(request->traceparent);
     bool is_new = request->seq == 0;
+    if (is_put_off(request, event, status)) {
+        put_off(control, request);
+        return;
+    }
     if (!is_new && request_next(request->state, event) == request->state) {
         if (event == REQUEST_EVENT_DONE && request->state != UPLOAD_COMPLETED)
             command_ask_receipt(control, request->client, request->id); /* it is there, but believed lost */
@@ -94,7 +121,8 @@ static void change_by_status(Control *control, Request *request, RequestEvent ev
         request->size_bytes = status->size_bytes;
     }
     control_overlay_progress(control, request);
-    const Problem *problem = status->problem.code == ERROR_NONE ? NULL : &status->problem;
+    bool keeps_problem = status->problem.code == ERROR_NONE && request->state != UPLOAD_QUEUED;
+    const Problem *problem = keeps_problem ? NULL : &status->problem;
     if (control_change(control, request, event, problem) < 0)
         return;
     after_status(control, request, event);
@@ -112,10 +140,12 @@ void follow_status(Control *control, const char *client, const char *id, const U
         command_heard(control, open);
         note_progress(open, event, status);
         if (request_next(open->state, event) == open->state) { /* once a second for each upload: no store */
-            if (event == REQUEST_EVENT_DONE)
+            if (event == REQUEST_EVENT_DONE) {
                 command_expect_receipt(control, open);
-            else
+                command_release(control, client);
+            } else {
                 tell_progress(control, open);
+            }
             return;
         }
     }
@@ -190,6 +220,7 @@ static void complete(Control *control, Request *request, const Receipt *receipt,
     if (control_change(control, request, REQUEST_EVENT_RECEIPT, &(Problem){.code = ERROR_NONE}) < 0)
         return;
     command_end_doubt(control, request->client, request->id);
+    command_release(control, request->client);
     if (is_new)
         prune(control, request);
 }

@@ -20,6 +20,11 @@ bool request_is_final(UploadState state)
     return false;
 }
 
+bool request_must_last(UploadState state, RequestEvent event)
+{
+    return request_is_final(state) || event == REQUEST_EVENT_CANCEL_ASKED;
+}
+
 UploadState request_next(UploadState state, RequestEvent event)
 {
     if (PLANTED("late-cancel") && event == REQUEST_EVENT_CANCELLED)
@@ -45,6 +50,7 @@ UploadState request_next(UploadState state, RequestEvent event)
     case REQUEST_EVENT_EXPIRED:
         return UPLOAD_EXPIRED;
     case REQUEST_EVENT_CANCEL_ASKED:
+    case REQUEST_EVENT_PUT_OFF:
     case REQUEST_EVENT_RECEIPT:
         break;
     }
@@ -63,6 +69,7 @@ const char *request_event_name(RequestEvent event)
         [REQUEST_EVENT_RECEIPT] = "receipt",
         [REQUEST_EVENT_EXPIRED] = "expired",
         [REQUEST_EVENT_CANCEL_ASKED] = "cancel asked",
+        [REQUEST_EVENT_PUT_OFF] = "put off",
     };
     return names[event];
 }

@@ -22,6 +22,7 @@ typedef enum RequestEvent {
     REQUEST_EVENT_CANCELLED,
     REQUEST_EVENT_RECEIPT,      /* valid, for this client, this id and this path */
     REQUEST_EVENT_CANCEL_ASKED, /* changes no state: the answers of agent and receiver decide */
+    REQUEST_EVENT_PUT_OFF, /* changes no state: the device's queue is full, and the command is repeated */
     REQUEST_EVENT_EXPIRED,
 } RequestEvent;
 #define REQUEST_EVENT_COUNT (REQUEST_EVENT_EXPIRED + 1)
@@ -29,6 +30,10 @@ typedef enum RequestEvent {
 UploadState request_next(UploadState state, RequestEvent event);
 
 bool request_is_final(UploadState state);
+
+/* Whether a power cut may not take back that event has led to state. What an agent says is under way it says
+ * again, so that such a change is not worth an fsync. */
+bool request_must_last(UploadState state, RequestEvent event);
 
 /* "receipt", "cancel asked": for the history. */
 const char *request_event_name(RequestEvent event);

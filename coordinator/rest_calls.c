@@ -3,6 +3,7 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/text.h"
+#include "coordinator/request_state.h"
 #include "coordinator/rest_json.h"
 
 #include <string.h>
@@ -191,8 +192,7 @@ static void post_download(Call *call)
 /* --- one request --- */
 
 /* NULL after an answer. The caller frees, after its own answer. */
-static Request *find(Call *call,
-                     int (*verb)(Control *, const Grant *, const char *, const char *, Request *, Problem *))
+static Request *find(Call *call)
 {
     Problem problem;
     const char *client = http_request_query(call->request, "clientId");
@@ -203,7 +203,7 @@ static Request *find(Call *call,
     }
     call->client = client && client_id_is_valid(client) ? client : NULL;
     call->upload = call->id;
-    if (verb(call->rest->control, &call->grant, client, call->id, request, &problem) == 0) {
+    if (control_get(call->rest->control, &call->grant, client, call->id, request, &problem) == 0) {
         call->client = request->client;
         call->file = request->path;
         return request;
@@ -232,7 +232,7 @@ static cJSON *history_json(Call *call, const Request *request)
 
 static void get_download(Call *call)
 {
-    Request *request CLEANUP(free_ptr) = find(call, control_get);
+    Request *request CLEANUP(free_ptr) = find(call);
     if (!request)
         return;
     cJSON *object CLEANUP(json_delete) = rest_request_json(request);
@@ -240,10 +240,17 @@ static void get_download(Call *call)
     call_answer(call, 200, whole ? TAKE_PTR(object) : NULL);
 }
 
+/* Of what is final nothing is cancelled, and the answer is audited as any other. */
 static void delete_download(Call *call)
 {
-    Request *request CLEANUP(free_ptr) = find(call, control_cancel);
-    if (request)
+    Problem problem;
+    Request *request CLEANUP(free_ptr) = find(call);
+    if (!request)
+        return;
+    if ((!request_is_final(request->state) && call_audit(call, 202, NULL, &problem) < 0) ||
+        control_cancel(call->rest->control, &call->grant, request->client, call->id, request, &problem) < 0)
+        call_refuse(call, 0, &problem);
+    else
         call_answer(call, 202, rest_request_json(request));
 }
 
@@ -276,7 +283,7 @@ static char *content_url(const Rest *rest, const char *user, const Request *requ
 
 static void get_content(Call *call)
 {
-    Request *request CLEANUP(free_ptr) = find(call, control_get);
+    Request *request CLEANUP(free_ptr) = find(call);
     if (!request)
         return;
     if (request->state != UPLOAD_COMPLETED) {

@@ -1,7 +1,8 @@
 /* What outlives the coordinator: clients, requests and their history.
  *
- * Every function that changes something returns only after it is on stable storage. Negative errnos have been
- * logged, with the database's own words. Not thread-safe: control.c holds its mutex around every call. */
+ * A function that changes something returns only after it is on stable storage, where it does not say
+ * otherwise. Negative errnos have been logged, with the database's own words. Not thread-safe: control.c
+ * holds its mutex around every call. */
 #pragma once
 
 #include "common/cleanup.h"
@@ -81,8 +82,8 @@ int store_each_client(Store *store, int (*each)(void *userdata, const Client *cl
 int store_add_request(Store *store, Request *request, const char *event) MUST_CHECK;
 
 /* Writes what may change (not client, id, origin, or what was asked except the path) and a line of history.
- */
-int store_update_request(Store *store, Request *request, const char *event) MUST_CHECK;
+ * If it is not durable it does not wait for the disk: a power cut may take it back, and nothing but it. */
+int store_update_request(Store *store, Request *request, const char *event, bool durable) MUST_CHECK;
 
 /* 0 or STORE_E_ABSENT. */
 int store_get_request(Store *store, const char *client, const char *id, Request *ret_request) MUST_CHECK;

@@ -115,7 +115,7 @@ static int insert_clients(Store *store, const Batch *batch, const char *const *c
 
 int store_add_batch(Store *store, Batch *batch, const char *const *clients, size_t count)
 {
-    int r = database_begin(store->database);
+    int r = database_begin(store->database, true);
     if (r < 0)
         return r;
     r = insert_batch(store, batch);
@@ -246,7 +246,7 @@ static int delete_clients(Store *store, const Batch *batch, const char *last)
 /* The batch's counts follow by themselves: see store_schema.c. */
 int store_ask_batch(Store *store, const Batch *batch, Request *request, const BatchPart *parts, size_t count)
 {
-    int r = database_begin(store->database);
+    int r = database_begin(store->database, true);
     if (r < 0)
         return r;
     for (size_t i = 0; r == 0 && i < count; i++) {
@@ -277,7 +277,7 @@ static int set_end(Store *store, const Batch *batch, BatchEnd end)
 
 int store_end_batch(Store *store, const Batch *batch, BatchEnd end)
 {
-    int r = database_begin(store->database);
+    int r = database_begin(store->database, true);
     if (r < 0)
         return r;
     r = set_end(store, batch, end);
@@ -329,7 +329,7 @@ int store_cancel_batch(Store *store, const Batch *batch, int64_t now_ms, BatchPa
     int r = find_uncancelled(store, batch, parts, max, &count);
     if (r < 0)
         return r;
-    r = database_begin(store->database);
+    r = database_begin(store->database, true);
     if (r < 0)
         return r;
     for (size_t i = 0; r == 0 && i < count; i++)

@@ -247,9 +247,10 @@ static int update_request(Store *store, Request *request)
 }
 
 /* The row and its history, both or neither. */
-static int write_both(Store *store, Request *request, const char *event, int (*write_row)(Store *, Request *))
+static int write_both(Store *store, Request *request, const char *event, bool durable,
+                      int (*write_row)(Store *, Request *))
 {
-    int r = database_begin(store->database);
+    int r = database_begin(store->database, durable);
     if (r < 0)
         return r;
     r = write_row(store, request);
@@ -260,12 +261,12 @@ static int write_both(Store *store, Request *request, const char *event, int (*w
 
 int store_add_request(Store *store, Request *request, const char *event)
 {
-    return write_both(store, request, event, store_insert_request);
+    return write_both(store, request, event, true, store_insert_request);
 }
 
-int store_update_request(Store *store, Request *request, const char *event)
+int store_update_request(Store *store, Request *request, const char *event, bool durable)
 {
-    return write_both(store, request, event, update_request);
+    return write_both(store, request, event, durable, update_request);
 }
 
 #define FOLLOWED "origin = 'mqtt' AND state NOT IN ('queued', 'accepted', 'running')"

@@ -63,6 +63,18 @@ static int read_number(const cJSON *object, const char *name, uint64_t *out, Pro
                          "a whole number from 1 to 9007199254740992, or left out for no limit");
 }
 
+/* It becomes part of a header: nothing else than a JWT has (RFC 7515 section 3.1) may be in it, whether it
+ * is checked here or not. */
+static int read_ticket(const cJSON *object, char out[static TICKET_MAX], Problem *problem)
+{
+    static const char token[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.";
+    if (read_text(object, "ticket", out, TICKET_MAX, problem) != 0)
+        return -1;
+    return out[strspn(out, token)] == '\0'
+               ? 0
+               : refuse_member(problem, "ticket", "a signed ticket, as \"beckon ticket\" prints one");
+}
+
 static int refuse_command(Problem *problem)
 {
     return problem_set(problem, ERROR_INVALID_ARGUMENT, "INVALID_COMMAND",
@@ -76,7 +88,7 @@ int upload_command_ticket(const void *payload, size_t size, char ret_ticket[stat
 {
     cJSON *object CLEANUP(json_delete) = json_parse_object(payload, size, MESSAGE_MAX);
     ret_ticket[0] = '\0';
-    return object ? read_text(object, "ticket", ret_ticket, TICKET_MAX, problem) : refuse_command(problem);
+    return object ? read_ticket(object, ret_ticket, problem) : refuse_command(problem);
 }
 
 /* For members that are left out when they are empty. */
@@ -121,7 +133,7 @@ int upload_command_parse(const void *payload, size_t size, UploadCommand *ret_co
         read_number(object, "max_size", &command.max_size_bytes, problem) != 0 ||
         read_number(object, "rate", &command.rate_bytes_per_s, problem) != 0 ||
         read_text(object, "receiver", command.receiver, sizeof(command.receiver), problem) != 0 ||
-        read_text(object, "ticket", command.ticket, sizeof(command.ticket), problem) != 0 ||
+        read_ticket(object, command.ticket, problem) != 0 ||
         read_traceparent(object, command.traceparent, problem) != 0)
         return -1;
     if (!file_path_is_valid(command.path))

@@ -3,6 +3,7 @@
 BECKON_E2E_LONG=1 has ten thousand requests wait."""
 
 import os
+import re
 import time
 
 import pytest
@@ -74,6 +75,50 @@ def test_requests_to_clients_that_are_away_survive_the_end_of_everything(house):
         assert house.stored(row["clientId"], request_id).read_bytes() == f"{row['clientId']} {number}".encode()
     assert waiting(house) == set(ids) - set(expected), "the others wait on"
     assert len(house.stored_files()) == len(expected)
+
+
+# more of them than it takes
+
+def commands_published(house):
+    """As the broker saw them, by upload id."""
+    seen = re.findall(r"Received PUBLISH from \S+ \(.*'beckon/v1/restaurant_1/cmd/upload/([^']+)'", house.broker.log())
+    return {request_id: seen.count(request_id) for request_id in seen}
+
+
+def test_all_requests_of_a_client_with_a_short_queue_are_done_without_a_storm(house):
+    requests, config = 60 if SANITIZED else 300, {"agent": {"concurrency": 2, "queue": 10}}
+    house.start_broker("log_type debug")
+    house.start_receiver()
+    house.start_coordinator()
+    agent = house.start_agent("restaurant_1", config)
+    agent.stop()
+    house.wait_online("restaurant_1", False)
+
+    wishes = [{"clientId": "restaurant_1", "fileName": str(agent.file(f"file-{number}", f"number {number}".encode()))}
+              for number in range(requests)]
+    answers = list(house.api().each("POST", "/download", wishes))
+    assert all(answer.status == 202 for answer in answers), [answer for answer in answers if answer.status != 202][:3]
+    ids = {answer.json()["requestId"]: number for number, answer in enumerate(answers)}
+    began = time.monotonic()
+    agent.start()
+
+    def all_ended():
+        assert not list(pages(house, status="rejected")), "a full queue ends no request"
+        return len(list(pages(house, status="completed"))) == requests
+    wait_until(all_ended, "all of them to be completed", 240, every_s=0.2)
+    commands = commands_published(house)
+    turned_away = re.findall(r"(\S+): rejected: QUEUE_FULL", agent.log())
+    print(f"\n{requests} requests completed after {time.monotonic() - began:.1f} s with {sum(commands.values())} commands, "
+          f"at most {max(commands.values())} for one; {len(turned_away)} times the queue was full")
+    assert turned_away, "the queue is too short for all"
+    assert set(commands) == set(ids)
+    assert sum(commands.values()) < 3 * requests, "no storm"
+    for request_id, number in ids.items():
+        assert house.stored("restaurant_1", request_id).read_bytes() == f"number {number}".encode()
+
+    row = house.request_row(turned_away[0])
+    assert row["error"] is None, row
+    assert ("put off", "queued", "QUEUE_FULL") in [(line["event"], line["status"], line["reason"]) for line in row["history"]]
 
 
 # time passes

@@ -48,20 +48,23 @@ def state_is(operator, upload, *states):
     return operator.wait_for(f"beckon/v1/restaurant_1/status/{upload}", lambda message: message["state"] in states)
 
 
-def test_two_run_three_wait_and_the_sixth_is_turned_away(house, agent, operator, ask):
+def test_two_run_three_wait_and_the_sixth_is_turned_away_until_there_is_room(house, agent, operator, ask):
     running = [ask(f"run{number}") for number in range(CONCURRENCY)]
     for upload in running:
         state_is(operator, upload, "running")
     waiting = [ask(f"wait{number}") for number in range(QUEUE)]
     for upload in waiting:
         state_is(operator, upload, "accepted")
-    refused = state_is(operator, ask("toomany"), "rejected")
+    refused_id = ask("toomany")
+    refused = state_is(operator, refused_id, "rejected")
     assert (refused["error"]["code"], refused["error"]["reason"]) == ("resource_exhausted", "QUEUE_FULL"), refused
     stays(lambda: len(agent.workers()) == CONCURRENCY, "exactly two workers", 0.5)
     for upload in waiting:
         assert all(message["state"] == "accepted" for message in operator.on(f"beckon/v1/restaurant_1/status/{upload}"))
     operator.publish(f"beckon/v1/restaurant_1/cmd/cancel/{running[0]}", {})
     state_is(operator, waiting[0], "running")
+    assert house.request_row(refused_id)["status"] == "rejected", "whoever asks over MQTT asks again"
+    state_is(operator, ask("toomany"), "accepted")
 
 
 def test_cancel_while_queued(house, agent, operator, ask):

@@ -148,6 +148,16 @@ def test_bad_command_is_rejected_and_the_agent_goes_on(house, agent, operator, u
     assert house.stored_files() == before
 
 
+def test_ticket_smuggles_no_request_into_the_devices_connection(house, agent, operator, upload):
+    """An agent without a coordinator's key passes a ticket on as it is, if that is what a ticket looks like."""
+    forged = f"PUT /v1/uploads/{upload}-forged HTTP/1.1\r\nHost: receiver\r\nContent-Length: 4\r\n\r\nevil"
+    path = agent.file("x", b"the device's own")
+    operator.publish(f"beckon/v1/restaurant_1/cmd/upload/{upload}", command_payload(path, ticket=f"x\r\nContent-Length: 0\r\n\r\n{forged}"))
+    status = operator.wait_for(f"beckon/v1/restaurant_1/status/{upload}", lambda message: message["state"] not in ("accepted", "running"))
+    assert house.stored("restaurant_1", f"{upload}-forged") is None
+    assert status["state"] == "rejected" and status["error"]["reason"] == "INVALID_COMMAND", status
+
+
 def test_command_past_its_expiry_is_rejected(house, agent, operator, upload):
     path = agent.file("late", b"late")
     operator.publish(f"beckon/v1/restaurant_1/cmd/upload/{upload}", command_payload(path, expires=1000000000))

@@ -146,7 +146,7 @@ static int make_pki(void **state)
     (void)snprintf(
         command, sizeof(command),
         "exec >/dev/null; p='%s/pki --dir %s'; $p init && $p server localhost 127.0.0.1 && $p client good && "
-        "$p client gone && cp -r %s/client/gone %s/gone && $p revoke client/gone",
+        "$p client late && $p client gone && cp -r %s/client/gone %s/gone && $p revoke client/gone",
         BROKER_CONFIG, fixture->folder, fixture->folder, fixture->folder);
     assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c): a test's own folder */
     *state = fixture;
@@ -186,6 +186,14 @@ static int setup_paced(void **state)
                                           .idle_timeout_s = 2,
                                           .body_rate_min = 1000000,
                                           .body_window_ms = 700});
+    return 0;
+}
+
+static int setup_crowded(void **state)
+{
+    start_with(*state, (HttpServerConfig){.threads = HTTP_THREAD_PER_CONNECTION,
+                                          .idle_timeout_s = 20,
+                                          .connections_per_name_max = 1});
     return 0;
 }
 
@@ -390,6 +398,61 @@ static void a_stalled_handshake_costs_no_cpu_and_is_dropped(void **state)
     assert_in_range(cpu_ms, 0, 300);
 }
 
+static void *revoke_when_open(void *userdata)
+{
+    const Fixture *fixture = userdata;
+    char command[300];
+
+    wait_for(&seen.body_begun, 1);
+    (void)snprintf(command, sizeof(command), "exec >/dev/null; %s/pki --dir %s revoke client/late",
+                   BROKER_CONFIG, fixture->folder);
+    assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c): a test's own folder */
+    return NULL;
+}
+
+static void a_client_that_is_revoked_in_mid_body_is_cut(void **state)
+{
+    Fixture *fixture = *state;
+    pthread_t revoker;
+    char command[300];
+
+    (void)snprintf(command, sizeof(command), "cp -r %s/client/late %s/late", fixture->folder,
+                   fixture->folder);
+    assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c): a test's own folder */
+    assert_int_equal(pthread_create(&revoker, NULL, revoke_when_open, fixture), 0);
+    send_speed = 100000;
+    assert_int_equal(ask(fixture, "late/client", "/x", 100000000, false), 0);
+    send_speed = 0;
+    assert_int_equal(pthread_join(revoker, NULL), 0);
+    wait_for(&seen.done, 1);
+    assert_int_equal(atomic_load(&seen.ended), 0);
+    assert_int_equal(ask(fixture, "late/client", "/x", 0, false), 200);
+    assert_int_equal(seen.peer, HTTP_PEER_REFUSED);
+}
+
+static void *hold_open(void *userdata)
+{
+    (void)ask(userdata, "client/good/client", "/hold", 2000000, false);
+    return NULL;
+}
+
+static void a_client_has_so_many_connections_and_no_more(void **state)
+{
+    Fixture *fixture = *state;
+    pthread_t holder;
+
+    send_speed = 250000; /* for 8 seconds */
+    assert_int_equal(pthread_create(&holder, NULL, hold_open, fixture), 0);
+    wait_for(&seen.body_begun, 1);
+    assert_int_equal(ask(fixture, "client/good/client", "/y", 0, false), 200);
+    assert_int_equal(seen.peer, HTTP_PEER_CROWDED);
+    assert_string_equal(seen.name, "good");
+    assert_int_equal(ask(fixture, NULL, "/y", 0, false), 200);
+    assert_int_equal(seen.peer, HTTP_PEER_NONE);
+    assert_int_equal(pthread_join(holder, NULL), 0);
+    send_speed = 0;
+}
+
 static void a_slow_body_is_cut_and_a_fast_one_is_not(void **state)
 {
     int64_t began_ms = clock_monotonic_ms();
@@ -444,6 +507,10 @@ int main(void)
         WITH_SERVER(an_aborted_request_has_no_answer),
         WITH_SERVER(a_cut_ends_a_request_of_another_thread),
         WITH_SERVER(a_quiet_server_takes_nobody_new),
+        cmocka_unit_test_setup_teardown(a_client_that_is_revoked_in_mid_body_is_cut, setup_impatient,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_client_has_so_many_connections_and_no_more, setup_crowded,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_slow_body_is_cut_and_a_fast_one_is_not, setup_paced, teardown),
         cmocka_unit_test_setup_teardown(a_body_that_takes_too_long_is_cut, setup_deadline, teardown),
         cmocka_unit_test_setup_teardown(a_stalled_handshake_costs_no_cpu_and_is_dropped, setup_impatient,

@@ -21,7 +21,7 @@ static const char other_private[] = "-----BEGIN PRIVATE KEY-----\n"
                                     "MC4CAQAwBQYDK2VwBCIEIEzNCJso/5banbbDRuwRTg9bijGfNaumJNqM9u1PuKb7\n"
                                     "-----END PRIVATE KEY-----\n";
 
-#define PUBLISHED_MAX 64
+#define PUBLISHED_MAX 512
 #define START_UNIX_MS 1700000000000
 #define EXPIRES_MS (3600 * 1000)
 #define REPUBLISH_MS (300 * 1000)

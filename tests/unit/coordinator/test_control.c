@@ -9,6 +9,8 @@
     "gone.\"}}"
 #define REJECTED                                                                                             \
     "{\"state\":\"rejected\",\"error\":{\"code\":\"permission_denied\",\"reason\":\"PATH_NOT_ALLOWED\"}}"
+#define QUEUE_FULL                                                                                           \
+    "{\"state\":\"rejected\",\"error\":{\"code\":\"resource_exhausted\",\"reason\":\"QUEUE_FULL\"}}"
 #define CANCELLED "{\"state\":\"cancelled\"}"
 
 /* --- commands --- */
@@ -303,6 +305,129 @@ static void a_command_of_others_is_never_repeated(void **state)
     pass(fixture, 301);
     assert_int_equal(commands(fixture, "upload", "t1"), 0);
     assert_int_equal(commands(fixture, "receipt", "t1"), 1); /* but its receipt may have been lost */
+}
+
+/* --- a device whose queue is full --- */
+
+static void a_full_device_gets_the_command_again_when_something_has_ended(void **state)
+{
+    static const struct {
+        const char *client, *end;
+    } ends[] = {{"dev1", DONE}, {"dev2", FAILED}, {"dev3", CANCELLED}, {"dev4", REJECTED}};
+    Fixture *fixture = *state;
+    for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+        const char *dev = ends[i].client;
+        come_online(fixture, dev);
+        Request taken = ask(fixture, dev, "/srv/x"), held = ask(fixture, dev, "/srv/y");
+        say_status(fixture, dev, taken.id, ACCEPTED);
+        say_status(fixture, dev, held.id, QUEUE_FULL);
+        pass(fixture, 20);
+        expect_state(fixture, NULL, held.id, UPLOAD_QUEUED);
+        assert_int_equal(commands(fixture, "upload", held.id), 1);
+        say_status(fixture, dev, taken.id, ends[i].end);
+        assert_int_equal(commands(fixture, "upload", held.id), 2);
+        say_receipt(fixture, fixture->key, dev, dev, taken.id, "/srv/x");
+        say_status(fixture, dev, held.id, ACCEPTED);
+        say_receipt(fixture, fixture->key, dev, dev, held.id, "/srv/y");
+        expect_state(fixture, NULL, held.id, UPLOAD_COMPLETED);
+    }
+}
+
+static void what_a_full_device_holds_back_says_so_once(void **state)
+{
+    Fixture *fixture = *state;
+    RequestEventRow events[8];
+    Problem problem;
+    size_t count = 0;
+    come_online(fixture, "dev1");
+    Request request = ask(fixture, "dev1", "/srv/x");
+    for (int i = 0; i < 3; i++) {
+        say_status(fixture, "dev1", request.id, QUEUE_FULL);
+        pass(fixture, 61);
+    }
+    request = look_up(fixture, NULL, request.id);
+    assert_int_equal(request.problem.code, ERROR_RESOURCE_EXHAUSTED);
+    assert_string_equal(request.problem.reason, "QUEUE_FULL");
+    assert_non_null(strstr(request.problem.message, "queue is full"));
+    assert_int_equal(control_history(fixture->control, &request, events, 8, &count, &problem), 0);
+    assert_int_equal(count, 2);
+    assert_string_equal(events[1].event, "put off");
+    assert_string_equal(events[1].reason, "QUEUE_FULL");
+    assert_int_equal(events[1].state, UPLOAD_QUEUED);
+
+    say_status(fixture, "dev1", request.id, ACCEPTED);
+    assert_int_equal(look_up(fixture, NULL, request.id).problem.code, ERROR_NONE);
+}
+
+/* Others have filled it, so that nothing of ours ends there. */
+static void a_device_that_stays_full_is_asked_once_a_minute(void **state)
+{
+    Fixture *fixture = *state;
+    Request requests[40];
+    come_online(fixture, "dev1");
+    for (size_t i = 0; i < ARRAY_SIZE(requests); i++)
+        requests[i] = ask(fixture, "dev1", "/srv/x");
+    for (size_t i = 0; i < ARRAY_SIZE(requests); i++)
+        say_status(fixture, "dev1", requests[i].id, QUEUE_FULL);
+    fixture->count = 0;
+    for (int minute = 0; minute < 10; minute++) {
+        pass(fixture, 61);
+        assert_int_equal(fixture->count, minute + 1);
+        say_status(fixture, "dev1", requests[0].id, QUEUE_FULL);
+    }
+    pass(fixture, 61);
+    for (size_t i = 0; i < ARRAY_SIZE(requests); i++) { /* there is room now: no more pauses */
+        assert_int_equal(commands(fixture, "upload", requests[i].id), i == 0 ? 11 : 1);
+        say_status(fixture, "dev1", requests[i].id, ACCEPTED);
+    }
+}
+
+static void a_device_is_sent_so_many_commands_as_it_takes(void **state)
+{
+    enum { TAKES = 12 };
+    Fixture *fixture = *state;
+    static Request requests[150];
+    come_online(fixture, "dev1");
+    hear(fixture, "beckon/v1/dev1/presence", "{\"online\":false}");
+    for (size_t i = 0; i < ARRAY_SIZE(requests); i++)
+        requests[i] = ask(fixture, "dev1", "/srv/x");
+    assert_int_equal(fixture->count, COMMANDS_PER_CLIENT_MAX);
+    come_online(fixture, "dev1");
+    pass(fixture, 1);
+    assert_int_equal(fixture->count, 2 * COMMANDS_PER_CLIENT_MAX); /* the first may be lost */
+    for (size_t i = 0; i < COMMANDS_PER_CLIENT_MAX; i++)
+        say_status(fixture, "dev1", requests[i].id, i < TAKES ? ACCEPTED : QUEUE_FULL);
+    fixture->count = 0;
+    pass(fixture, 50);
+    assert_int_equal(fixture->count, 0);
+    for (size_t i = 0; i + TAKES < ARRAY_SIZE(requests); i++) {
+        say_status(fixture, "dev1", requests[i].id, RUNNING);
+        say_receipt(fixture, fixture->key, "dev1", "dev1", requests[i].id, "/srv/x");
+        assert_int_equal(fixture->count, i + 1);
+        assert_int_equal(commands(fixture, "upload", requests[i + TAKES].id), 1);
+        say_status(fixture, "dev1", requests[i + TAKES].id, ACCEPTED);
+    }
+}
+
+/* It has lost its records, and is full again. The file may be on its way all the same. */
+static void a_full_queue_ends_nothing_that_was_begun(void **state)
+{
+    Fixture *fixture = *state;
+    come_online(fixture, "dev1");
+    Request request = ask(fixture, "dev1", "/srv/x");
+    say_status(fixture, "dev1", request.id, RUNNING);
+    say_status(fixture, "dev1", request.id, QUEUE_FULL);
+    expect_state(fixture, NULL, request.id, UPLOAD_RUNNING);
+    pass(fixture, 301);
+    assert_int_equal(commands(fixture, "upload", request.id), 2);
+}
+
+static void a_command_of_others_may_be_rejected_by_a_full_device(void **state)
+{
+    Fixture *fixture = *state;
+    say_status(fixture, "dev1", "t1", QUEUE_FULL);
+    expect_state(fixture, NULL, "t1", UPLOAD_REJECTED);
+    assert_int_equal(fixture->count, 0);
 }
 
 /* --- ends --- */
@@ -879,6 +1004,12 @@ int main(void)
         TEST(what_a_full_queue_refused_goes_out_later),
         TEST(a_restart_loses_nothing),
         TEST(a_command_of_others_is_never_repeated),
+        TEST(a_full_device_gets_the_command_again_when_something_has_ended),
+        TEST(what_a_full_device_holds_back_says_so_once),
+        TEST(a_device_that_stays_full_is_asked_once_a_minute),
+        TEST(a_device_is_sent_so_many_commands_as_it_takes),
+        TEST(a_full_queue_ends_nothing_that_was_begun),
+        TEST(a_command_of_others_may_be_rejected_by_a_full_device),
         TEST(what_is_not_done_in_time_expires_and_may_still_complete),
         TEST(after_a_bad_end_the_receipt_is_asked_for_six_times_in_an_hour),
         TEST(a_receipt_ends_the_questions),

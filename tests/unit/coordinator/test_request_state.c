@@ -14,10 +14,11 @@ static const struct {
 #define J UPLOAD_REJECTED
 #define X UPLOAD_CANCELLED
 #define E UPLOAD_EXPIRED
-    /* accepted running done failed rejected cancelled receipt cancel-asked expired */
-    {Q, {A, R, R, F, J, X, C, Q, E}}, {A, {A, R, R, F, J, X, C, A, E}}, {R, {R, R, R, F, F, X, C, R, E}},
-    {C, {C, C, C, C, C, C, C, C, C}}, {F, {F, F, F, F, F, F, C, F, F}}, {J, {J, J, J, J, J, J, C, J, J}},
-    {X, {X, X, X, X, X, X, C, X, X}}, {E, {E, E, E, E, E, E, C, E, E}},
+    /* accepted running done failed rejected cancelled receipt cancel-asked put-off expired */
+    {Q, {A, R, R, F, J, X, C, Q, Q, E}}, {A, {A, R, R, F, J, X, C, A, A, E}},
+    {R, {R, R, R, F, F, X, C, R, R, E}}, {C, {C, C, C, C, C, C, C, C, C, C}},
+    {F, {F, F, F, F, F, F, C, F, F, F}}, {J, {J, J, J, J, J, J, C, J, J, J}},
+    {X, {X, X, X, X, X, X, C, X, X, X}}, {E, {E, E, E, E, E, E, C, E, E, E}},
 };
 
 static void every_pair_leads_where_the_table_says(void **state)
@@ -51,6 +52,18 @@ static void the_final_states_are_five(void **state)
     }
 }
 
+static void what_is_promised_must_last(void **state)
+{
+    (void)state;
+    assert_true(request_must_last(Q, REQUEST_EVENT_CANCEL_ASKED));
+    assert_true(request_must_last(R, REQUEST_EVENT_CANCEL_ASKED));
+    for (RequestEvent event = 0; event < REQUEST_EVENT_COUNT; event++)
+        for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+            assert_true(request_must_last(rows[i].from, event) || !request_is_final(rows[i].from));
+    assert_false(request_must_last(A, REQUEST_EVENT_ACCEPTED));
+    assert_false(request_must_last(R, REQUEST_EVENT_RUNNING));
+}
+
 static void an_agent_can_not_claim_the_coordinators_states(void **state)
 {
     (void)state;
@@ -65,6 +78,7 @@ int main(void)
         cmocka_unit_test(every_pair_leads_where_the_table_says),
         cmocka_unit_test(nothing_but_a_receipt_completes),
         cmocka_unit_test(the_final_states_are_five),
+        cmocka_unit_test(what_is_promised_must_last),
         cmocka_unit_test(an_agent_can_not_claim_the_coordinators_states),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,3 +1,4 @@
+#include "common/cage.h"
 #include "coordinator/store.h"
 #include "coordinator/store_schema.h"
 #include "temp_folder.h"
@@ -7,6 +8,24 @@
 #include <sqlite3.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* SQLite calls these, of the program, instead of libc's. */
+static unsigned syncs;
+
+int fsync(int fd)
+{
+    syncs++;
+    return (int)syscall(SYS_fsync, fd);
+}
+
+int fdatasync(int fildes)
+{
+    syncs++;
+    return (int)syscall(SYS_fdatasync, fildes);
+}
 
 typedef struct Fixture {
     char folder[256];
@@ -69,7 +88,7 @@ static void all_of_a_request_survives_a_restart(void **state)
     request.started_ms = 2000;
     request.completed_ms = request.updated_ms = 3000;
     (void)problem_set(&request.problem, ERROR_NOT_FOUND, "GONE", "It is gone.");
-    assert_int_equal(store_update_request(fixture->store, &request, "receipt"), 0);
+    assert_int_equal(store_update_request(fixture->store, &request, "receipt", true), 0);
 
     reopen(fixture);
     memset(&read, 0xff, sizeof(read));
@@ -257,6 +276,44 @@ static void the_schema_has_a_version_and_a_newer_one_is_refused(void **state)
     assert_int_equal(store_open(fixture->path, &fixture->store), 0);
 }
 
+#define MANY_ROWS                                                                                            \
+    "INSERT INTO requests SELECT NULL, 'dev1', 'u' || value, 'mqtt', 'rejected', 0, '/srv/x', '', 0, 0, "    \
+    "NULL, 0, NULL, '', '', 1, 0, 0, 1, 2, '', '', '', NULL FROM generate_series"
+
+/* In a process of its own, as there is no way back. What SQLite does not find room for in memory it would put
+ * into a file in /tmp or /var/tmp, where the coordinator may not write. */
+static int work_in_the_cage(char *path)
+{
+    const ConfigKey key = {.section = "a", .name = "database", .type = CONFIG_FOLDER};
+    const size_t keep = 10;
+    Store *store = NULL;
+    Request found;
+    if (cage_enter(&key, 1, &path) < 0)
+        return 1;
+    if (store_open(path, &store) < 0)
+        return 2;
+    store_prune_followed(store, "dev1", keep, keep);
+    return store_get_request(store, "dev1", "u1", &found) == STORE_E_ABSENT ? 0 : 3;
+}
+
+static void a_large_database_is_brought_up_to_date_and_tidied_in_the_cage(void **state)
+{
+    Fixture *fixture = *state;
+    int status = 0;
+    fixture->store = store_close(fixture->store);
+    (void)pragma(fixture->path, "DROP INDEX requests_listed");
+    (void)pragma(fixture->path, "PRAGMA user_version = 2");
+    (void)pragma(fixture->path,
+                 "WITH RECURSIVE generate_series(value) AS (SELECT 1 UNION ALL SELECT value + 1"
+                 " FROM generate_series LIMIT 100000) " MANY_ROWS);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(work_in_the_cage(fixture->path));
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void what_is_no_database_is_refused(void **state)
 {
     Fixture *fixture = *state;
@@ -269,11 +326,29 @@ static void what_is_no_database_is_refused(void **state)
     assert_null(fixture->store);
 }
 
+static void what_is_not_durable_costs_no_fsync(void **state)
+{
+    Fixture *fixture = *state;
+    Request request = make_request("dev1", "u1", ORIGIN_REST);
+    assert_int_equal(store_add_request(fixture->store, &request, "asked"), 0);
+    syncs = 0;
+    request.state = UPLOAD_RUNNING;
+    assert_int_equal(store_update_request(fixture->store, &request, "running", false), 0);
+    assert_int_equal(syncs, 0);
+    request.state = UPLOAD_COMPLETED;
+    assert_int_equal(store_update_request(fixture->store, &request, "receipt", true), 0);
+    assert_int_equal(syncs, 1);
+    assert_int_equal(store_update_request(fixture->store, &request, "running", false), 0);
+    assert_int_equal(store_put_client(fixture->store, &(Client){.id = "dev1"}), 0);
+    assert_int_equal(syncs, 2);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(all_of_a_request_survives_a_restart),
+        TEST(what_is_not_durable_costs_no_fsync),
         TEST(the_pair_of_client_and_id_is_the_key),
         TEST(a_device_can_not_hide_a_request_of_ours),
         TEST(pages_go_from_new_to_old),
@@ -282,6 +357,7 @@ int main(void)
         TEST(a_second_coordinator_is_refused),
         TEST(nobody_else_may_read_the_file),
         TEST(the_schema_has_a_version_and_a_newer_one_is_refused),
+        TEST(a_large_database_is_brought_up_to_date_and_tidied_in_the_cage),
         TEST(what_is_no_database_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

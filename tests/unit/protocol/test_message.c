@@ -96,6 +96,8 @@ static void bad_command_is_refused_and_its_member_named(void **state)
         {"{\"path\":\"a\",\"receiver\":1}", "\"receiver\""},
         {"{\"path\":\"a\",\"ticket\":\"\"}", "\"ticket\""},
         {"{\"path\":\"a\",\"ticket\":{}}", "\"ticket\""},
+        {"{\"path\":\"a\",\"ticket\":\"a.b.c\\r\\nHost: x\"}", "\"ticket\""},
+        {"{\"path\":\"a\",\"ticket\":\"a b\"}", "\"ticket\""},
         {"{\"path\":\"a\",\"path\":\"b\"}", "\"path\""},
         {"{\"path\":\"a\",\"rate\":5,\"rate\":5}", "\"rate\""},
         {"{\"path\":\"a\",\"expires\":null,\"expires\":5}", "\"expires\""},

@@ -273,7 +273,8 @@ static void longest_receipt_and_message_fit(void **state)
         assert_int_equal(receipt_sign(key, &receipt, &token), 0);
         assert_int_equal(receipt_verify(ring, token, &again), 0);
         assert_string_equal(again.path, receipt.path);
-        char *message CLEANUP(free_ptr) = receipt_message_format(&receipt, "client/upload/name", "", 0, token);
+        char *message CLEANUP(free_ptr) =
+            receipt_message_format(&receipt, "client/upload/name", "", 0, token);
         assert_true(strlen(message) <= MESSAGE_MAX - 1000);
     }
 }
