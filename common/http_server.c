@@ -265,13 +265,16 @@ static bool answer_now(const HttpRequest *request)
  * next request would begin. */
 static enum MHD_Result refuse(HttpRequest *request, unsigned status)
 {
+    static const char what[] = "The request is not valid HTTP, or not plainly so.";
+    char *body CLEANUP(free_ptr) = text_format(
+        "{\"type\":\"about:blank\",\"title\":\"Malformed Request\",\"status\":%u,\"detail\":\"%s\","
+        "\"code\":\"invalid_argument\",\"reason\":\"REQUEST_MALFORMED\",\"message\":\"%s\"}",
+        status, what, what);
     HttpResponse *response = http_response_new(status);
 
     log_info("%s: a malformed request is refused: %u", request->address, status);
     http_response_header(response, "Connection", "close");
-    http_response_text(response, "application/problem+json",
-                       "{\"code\":\"invalid_argument\",\"reason\":\"REQUEST_MALFORMED\","
-                       "\"message\":\"The request is not valid HTTP, or not plainly so.\"}");
+    http_response_text(response, "application/problem+json", body);
     http_respond(request, response);
     return request->aborted ? MHD_NO : queue_answer(request);
 }

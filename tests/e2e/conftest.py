@@ -18,6 +18,7 @@ import pytest
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).parent))
 
+from harness import contract  # noqa: E402
 from harness.house import House  # noqa: E402
 from harness.pki import Pki  # noqa: E402
 
@@ -78,9 +79,9 @@ def upload(request):
 
 @pytest.fixture(autouse=True)
 def no_fault_goes_unnoticed():
-    """A sanitizer's report, or a daemon that died, fails the test during which it happened."""
+    """A sanitizer's report, a daemon that died, or an answer against the contract fails the test during which it happened."""
     yield
-    faults = [fault for house in open_houses for fault in house.check()]
+    faults = [fault for house in open_houses for fault in house.check()] + contract.take_faults()
     assert not faults, "\n".join(faults)
 
 

@@ -4,6 +4,8 @@ import email
 import json
 import subprocess
 
+from . import contract
+
 
 class CurlAnswer:
     def __init__(self, head, body):
@@ -23,8 +25,9 @@ class CurlAnswer:
 
 
 def curl(*words, ca, identity=None, stdin=None):
-    """Runs curl; returns its final answer. Fails if curl does."""
-    command = ["curl", "-sS", "--max-time", "120", "--noproxy", "*", "-D", "-", "--cacert", str(ca)]
+    """Runs curl against the receiver; returns its final answer. Fails if curl does."""
+    command = ["curl", "-sS", "--max-time", "120", "--noproxy", "*", "-D", "-", "--cacert", str(ca),
+               "-w", "%{stderr}%{method} %{url_effective}"]
     if identity:
         command += ["--cert", str(identity[0]), "--key", str(identity[1])]
     result = subprocess.run(command + [str(word) for word in words], input=stdin, capture_output=True, check=False)
@@ -33,4 +36,8 @@ def curl(*words, ca, identity=None, stdin=None):
     while True:  # skip "100 Continue"
         head, _, rest = rest.partition(b"\r\n\r\n")
         if not head.split()[1].startswith(b"1"):
-            return CurlAnswer(head.decode("latin-1"), rest)
+            break
+    answer = CurlAnswer(head.decode("latin-1"), rest)
+    method, url = result.stderr.decode().split()
+    contract.check_answer("openapi-receiver", method, url, None, answer)
+    return answer

@@ -3,6 +3,7 @@
 import json
 import threading
 
+from . import contract
 from .waiting import wait_until
 
 
@@ -55,6 +56,7 @@ class EventReader:
                     fields[name] = value
                 elif "event" in fields:
                     self.events.append(Event(fields["id"], fields["event"], json.loads(fields["data"])))
+                    contract.check_event(fields["event"], self.events[-1].data)
                     fields = {}
         except (OSError, ValueError):
             pass

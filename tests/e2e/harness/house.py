@@ -214,11 +214,12 @@ class House:
 
     def api(self, token_file=None):
         """The coordinator's REST API with the shared secret, or a user's token."""
-        return HttpsClient(self.coordinator_port, self.pki.ca, bearer=token_file.read_text().strip() if token_file else self.token)
+        return HttpsClient(self.coordinator_port, self.pki.ca, document="openapi",
+                           bearer=token_file.read_text().strip() if token_file else self.token)
 
     def https(self, identity=None):
         """The receiver, with a certificate or without."""
-        return HttpsClient(self.receiver_port, self.pki.ca, identity)
+        return HttpsClient(self.receiver_port, self.pki.ca, identity, document="openapi-receiver")
 
     def observer(self, name="operator", subscribe=("beckon/v1/+/status/+", "beckon/v1/+/receipt/+"), **options):
         """A person on the people's listener. Closed with the house."""

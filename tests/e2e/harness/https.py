@@ -1,4 +1,6 @@
-"""HTTPS as a stranger's client would speak it: free to send trailers, wrong lengths, or half a body."""
+"""HTTPS as a stranger's client would speak it: free to send trailers, wrong lengths, or half a body.
+
+What comes back is held to the contract (contract.py), where it is known whose answer it is."""
 
 import base64
 import hashlib
@@ -6,6 +8,8 @@ import http.client
 import json
 import socket
 import ssl
+
+from . import contract
 
 TIMEOUT_S = 60
 
@@ -39,10 +43,11 @@ class Answer:
 
 
 class HttpsClient:
-    """One request a connection."""
+    """One request a connection. document: the contract of whom it speaks with, "openapi" or "openapi-receiver"."""
 
-    def __init__(self, port, ca, identity=None, bearer=None):
+    def __init__(self, port, ca, identity=None, bearer=None, document=None):
         self.port = port
+        self.document = document
         self.context = tls_context(ca, identity)
         self.bearer = bearer
 
@@ -64,7 +69,7 @@ class HttpsClient:
             fields.setdefault("Content-Type", "application/json")
         try:
             connection.request(method, path, body, fields)
-            return Answer(connection.getresponse())
+            return self._checked(method, path, Answer(connection.getresponse()), body)
         finally:
             connection.close()
 
@@ -75,7 +80,7 @@ class HttpsClient:
         try:
             for body in bodies:
                 connection.request(method, path, json.dumps(body), fields)
-                yield Answer(connection.getresponse())
+                yield self._checked(method, path, Answer(connection.getresponse()), json.dumps(body))
         finally:
             connection.close()
 
@@ -96,7 +101,12 @@ class HttpsClient:
                 send_chunk(stream, data[offset:offset + 16384])
             end = "0\r\n" + "".join(f"{name}: {value}\r\n" for name, value in (trailers or {}).items()) + "\r\n"
             stream.sendall(end.encode())
-            return read_answer(stream, method)
+            return self._checked(method, path, read_answer(stream, method))
+
+    def _checked(self, method, path, answer, asked=None):
+        if self.document:
+            contract.check_answer(self.document, method, path, asked, answer)
+        return answer
 
 
 def send_chunk(stream, data):

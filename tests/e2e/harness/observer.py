@@ -6,6 +6,7 @@ import threading
 
 import paho.mqtt.client as mqtt
 
+from . import contract
 from .waiting import PATIENCE_S, wait_until
 
 
@@ -21,7 +22,7 @@ class Client(mqtt.Client):
 
 
 class Observer:
-    """Connects with a certificate; collects (topic, payload) of everything it subscribes to."""
+    """Connects with a certificate; collects (topic, payload) of everything it subscribes to, and holds it to the contract."""
 
     def __init__(self, port, ca, identity, client_id="", subscribe=()):
         self.messages = []
@@ -51,16 +52,15 @@ class Observer:
 
     def publish(self, topic, payload, retain=False):
         """Returns when the broker has acknowledged it (which it also does with what the ACL drops)."""
-        text = payload if isinstance(payload, (str, bytes)) else json.dumps(payload)
-        self._client.publish(topic, text, qos=1, retain=retain).wait_for_publish(PATIENCE_S)
+        self._say(topic, payload, qos=1, retain=retain).wait_for_publish(PATIENCE_S)
 
     def publish_soon(self, topic, payload):
         """Without waiting for the broker's acknowledgement."""
-        self._client.publish(topic, payload if isinstance(payload, (str, bytes)) else json.dumps(payload), qos=1)
+        self._say(topic, payload, qos=1)
 
     def publish_once(self, topic, payload):
         """With QoS 0: who loses the connection over it does not get it again."""
-        self._client.publish(topic, payload, qos=0).wait_for_publish(6 * PATIENCE_S)
+        self._say(topic, payload, qos=0).wait_for_publish(6 * PATIENCE_S)
 
     def on(self, topic):
         """The payloads heard on exactly this topic, parsed."""
@@ -76,6 +76,12 @@ class Observer:
         self._client.disconnect()
         self._client.loop_stop()
 
+    def _say(self, topic, payload, **options):
+        text = payload if isinstance(payload, (str, bytes)) else json.dumps(payload)
+        contract.published(topic, text.encode() if isinstance(text, str) else text)
+        return self._client.publish(topic, text, **options)
+
     def _heard(self, client, data, message):
+        contract.check_message(message.topic, message.payload)
         with self._lock:
             self.messages.append((message.topic, message.payload))

@@ -837,10 +837,10 @@ static void a_key_is_its_users_own(void **state)
     free(longest);
 }
 
-static int disapprove(void *userdata, const Request *request, Problem *problem)
+static int disapprove(void *userdata, const char *id, Problem *problem)
 {
     (*(int *)userdata)++;
-    assert_true(upload_id_is_valid(request->id));
+    assert_true(upload_id_is_valid(id));
     return problem_set(problem, ERROR_UNAVAILABLE, "NOT_NOW", "Not now.");
 }
 
