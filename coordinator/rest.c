@@ -260,17 +260,22 @@ static bool is_known(Call *call)
     return r == 0;
 }
 
+void call_forbid(Call *call, unsigned scopes, const Problem *problem)
+{
+    char challenge[80];
+    (void)snprintf(challenge, sizeof(challenge), "Bearer error=\"insufficient_scope\", scope=\"%s\"",
+                   grant_scopes_text(scopes));
+    refuse(call, 403, problem, "WWW-Authenticate", challenge);
+}
+
 static bool is_allowed(Call *call, const Route *route)
 {
     Problem problem;
-    char challenge[80];
-    const char *scopes = grant_scopes_text(route->scopes);
     if (grant_has(&call->grant, route->scopes))
         return true;
     (void)problem_set(&problem, ERROR_PERMISSION_DENIED, "INSUFFICIENT_SCOPE",
-                      "Your token lacks the scope \"%s\".", scopes);
-    (void)snprintf(challenge, sizeof(challenge), "Bearer error=\"insufficient_scope\", scope=\"%s\"", scopes);
-    refuse(call, 403, &problem, "WWW-Authenticate", challenge);
+                      "Your token lacks the scope \"%s\".", grant_scopes_text(route->scopes));
+    call_forbid(call, route->scopes, &problem);
     return false;
 }
 

@@ -61,9 +61,9 @@ void metrics_get(Call *call)
 {
     Problem problem;
     if (!call->rest->metrics_open && !grant_sees_all(&call->grant)) {
-        (void)problem_set(&problem, ERROR_PERMISSION_DENIED, "NOT_ALLOWED",
+        (void)problem_set(&problem, ERROR_PERMISSION_DENIED, "INSUFFICIENT_SCOPE",
                           "Figures count every device, and your token covers only some.");
-        call_refuse(call, 403, &problem);
+        call_forbid(call, GRANT_READ, &problem);
         return;
     }
     char *page CLEANUP(free_ptr) = make_page(call->rest);

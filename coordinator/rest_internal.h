@@ -30,6 +30,9 @@ void call_refuse(Call *call, unsigned status, const Problem *problem);
 /* The same with a member of its own, taken over. */
 void call_refuse_with(Call *call, unsigned status, const Problem *problem, const char *name, cJSON *member);
 
+/* 403 for a token that does not do, where one with scopes would (RFC 6750 section 3.1). */
+void call_forbid(Call *call, unsigned scopes, const Problem *problem);
+
 /* Writes the audit line, which answering does by itself, before something is done that can't be undone. The
  * answer then writes none, unless it is a refusal after all. 0, or -1 and *problem. */
 int call_audit(Call *call, unsigned status, const char *reason, Problem *problem) MUST_CHECK;

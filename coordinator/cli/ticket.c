@@ -121,8 +121,9 @@ int cli_ticket(Cli *cli, int argc, char **argv)
     char topic[TOPIC_SIZE];
 
     int code = ticket ? read_options(cli, &options, argc, argv) : EXIT_FAILED;
-    if (code == CLI_GO_ON)
-        code = load_key(options.key_file, &key);
+    if (code != CLI_GO_ON)
+        return code;
+    code = load_key(options.key_file, &key);
     if (code != EXIT_DONE)
         return code;
     make_ticket(&options, ticket);

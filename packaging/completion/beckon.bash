@@ -1,0 +1,79 @@
+# Completion of beckon for bash. Commands, options and what they take are read from `beckon --help`, so that there is
+# no second list of them here; names of devices and requests come from the coordinator, if one is configured.
+
+# The lines of `beckon [COMMAND] --help`.
+_beckon_help() { # [COMMAND]
+    beckon ${1:+"$1"} --help 2>/dev/null
+}
+
+# "  clients    [--online]   list the devices" -> clients
+_beckon_commands() {
+    _beckon_help | sed -nE 's/^  ([a-z]+) .*/\1/p'
+}
+
+# "  -o, --output FILE   fetch it too" -> -o, --output
+_beckon_options() { # COMMAND
+    _beckon_help "$1" | sed -nE 's/^  (-[a-zA-Z], )?(--[a-z-]+).*/\1\2/p; s/^  (-[a-zA-Z]), --.*/\1/p' | tr -d ' ' | tr ',' '\n' | sort -u
+}
+
+# The same line -> FILE; nothing for an option that takes nothing.
+_beckon_takes() { # COMMAND OPTION
+    _beckon_help "$1" | sed -nE "s/^  (-[a-zA-Z], )?(--[a-z-]+) ([A-Z]+).*/\1\2 \3/p" | tr ',' ' ' |
+        awk -v option="$2" '{ for (i = 1; i < NF; i++) if ($i == option) { print $NF; exit } }'
+}
+
+# "Usage: beckon get CLIENT PATH [-o FILE|-]" and 1 -> CLIENT. A list of words (create|verify) comes as it is.
+_beckon_argument() { # COMMAND NUMBER
+    _beckon_help "$1" | awk -v number="$2" '
+        NR == 1 {
+            for (i = 4; i <= NF && $i !~ /^\[?-/; i++)
+                if (i == number + 3) { gsub(/[][]/, "", $i); print $i }
+        }'
+}
+
+# Into $_beckon_answer, from the coordinator, for ten seconds; no longer than two seconds are waited for it. Names have few
+# characters: nothing else gets into the shell.
+_beckon_ask() { # clients | downloads
+    local now=$SECONDS
+    [[ ${BECKON_COORDINATOR_URL:-} && ${BECKON_TOKEN_FILE:-} ]] || { _beckon_answer=; return 0; }
+    if [[ ${_beckon_asked:-} != "$1" || $((now - ${_beckon_asked_at:--60})) -ge 10 ]]; then
+        _beckon_answer=$(timeout 2 beckon "$1" 2>/dev/null </dev/null | awk 'NR > 1 { print $1 }' | grep -xE '[A-Za-z0-9._-]{1,64}')
+        _beckon_asked=$1 _beckon_asked_at=$now
+    fi
+}
+
+# What can stand where help says KIND.
+_beckon_fill() { # KIND CURRENT
+    local words=
+    case $1 in
+    FILE) mapfile -t COMPREPLY < <(compgen -f -- "$2") && compopt -o filenames 2>/dev/null; return ;;
+    CLIENT | PATTERN | PATTERNS) _beckon_ask clients; words=$_beckon_answer ;;
+    ID | BATCH) _beckon_ask downloads; words=$_beckon_answer ;;
+    STATUS) words="queued accepted running completed failed rejected cancelled expired" ;;
+    SCOPES) words="read read,pull admin" ;;
+    NAME) words= ;;
+    *\|*) words=${1//|/ } ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$2")
+}
+
+_beckon() {
+    local current=${COMP_WORDS[COMP_CWORD]} command='' takes='' number=1 ended='' i word
+    COMPREPLY=()
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        word=${COMP_WORDS[i]}
+        if [[ $takes ]]; then takes=
+        elif [[ $word == -- ]]; then ended=1
+        elif [[ $word == -* && ! $ended ]]; then takes=$(_beckon_takes "$command" "$word")
+        elif [[ ! $command ]]; then command=$word
+        else number=$((number + 1))
+        fi
+    done
+    if [[ $takes ]]; then _beckon_fill "$takes" "$current"
+    elif [[ $current == -* && ! $ended ]]; then mapfile -t COMPREPLY < <(compgen -W "$(_beckon_options "$command")" -- "$current")
+    elif [[ ! $command ]]; then mapfile -t COMPREPLY < <(compgen -W "$(_beckon_commands)" -- "$current")
+    else _beckon_fill "$(_beckon_argument "$command" "$number")" "$current"
+    fi
+}
+
+complete -F _beckon beckon

@@ -1,0 +1,161 @@
+"""Completion of `beckon` in bash and zsh: all that --help knows, and the names that the coordinator knows."""
+
+import os
+import pty
+import re
+import select
+import shlex
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from harness.house import BIN
+from harness.pki import ROOT
+from harness.process import environment
+from harness.waiting import PATIENCE_S, SLOWNESS
+
+FOLDER = ROOT / "packaging" / "completion"
+ZSH = shutil.which("zsh")
+needs_zsh = pytest.mark.skipif(not ZSH, reason="zsh is not installed")
+
+
+def help_of(*command):
+    return subprocess.run([BIN / "beckon", *command, "--help"], capture_output=True, text=True, check=True, env=environment()).stdout
+
+
+def commands():
+    return re.findall(r"(?m)^  ([a-z]+) ", help_of())
+
+
+def options(command):
+    """All of a command's options, as --help has them."""
+    lines = re.findall(r"(?m)^  ((?:-[a-zA-Z], )?--[a-z-]+)", help_of(*([command] if command else [])))
+    return {option for line in lines for option in line.split(", ")}
+
+
+def bash(*words, env=None):
+    """What bash offers for the last of the words."""
+    script = (f'source {shlex.quote(str(FOLDER / "beckon.bash"))}; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _beckon\n'
+              'printf "%s\\n" "${COMPREPLY[@]}"')
+    done = subprocess.run(["bash", "--norc", "-uc", script, "bash", "beckon", *words], capture_output=True, text=True,
+                          check=True, timeout=30 * SLOWNESS, env=env or with_path(environment()))
+    assert done.stderr == ""
+    return [line for line in done.stdout.splitlines() if line]
+
+
+def with_path(env):
+    return env | {"PATH": f"{BIN}:{os.environ['PATH']}"}
+
+
+def test_help_is_read_as_these_tests_think():
+    assert {"clients", "get", "doctor", "token"} <= set(commands())
+    assert {"--output", "-o", "--no-wait", "--json"} <= options("get")
+
+
+def test_bash_offers_every_command():
+    assert set(bash("")) == set(commands())
+    assert bash("doc") == ["doctor"]
+
+
+@pytest.mark.parametrize("command", [None, *commands()])
+def test_bash_offers_every_option(command):
+    assert set(bash(*([command] if command else []), "-")) == options(command)
+
+
+def test_bash_knows_what_an_option_takes(tmp_path):
+    assert "completed" in bash("downloads", "--status", "c")
+    assert set(bash("token", "")) == {"create", "verify"}
+    assert bash("token", "create", "--scope", "read,") == ["read,pull"]
+    (tmp_path / "a file").touch()
+    assert bash("get", "-o", str(tmp_path / "a")) == [str(tmp_path / "a file")]
+    assert bash("--ca", str(tmp_path), "--json", "stat") == ["status"]
+    assert bash("get", "--", "-") == []
+
+
+def test_bash_asks_nobody_without_a_coordinator():
+    assert bash("get", "") == []
+
+
+def test_names_come_from_the_coordinator(house):
+    house.start()
+    request = house.ask("restaurant_1", house.agents["restaurant_1"].file("x", b"x"))
+    env = with_path(house.cli_environment())
+    assert bash("get", "rest", env=env) == ["restaurant_1"]
+    assert bash("status", "", env=env) == [request]
+    assert bash("downloads", "--client", "", env=env) == ["restaurant_1"]
+    assert bash("get", "restaurant_1", "", env=env) == []  # a path on the device
+
+
+def test_coordinator_that_hangs_does_not_hang_the_shell(house):
+    env = with_path(environment(BECKON_COORDINATOR_URL="https://198.51.100.1:1", BECKON_TOKEN_FILE=str(house.token_file)))
+    begun = time.monotonic()
+    assert bash("get", "", env=env) == []
+    assert time.monotonic() - begun < 10 * SLOWNESS
+
+
+# zsh
+
+
+def zsh_functions(script):
+    """With the functions of _beckon, which is not run: that takes a line that is being edited."""
+    text = (FOLDER / "_beckon").read_text()
+    assert text.endswith('\n_beckon "$@"\n')
+    done = subprocess.run([ZSH, "-fs"], input=text.removesuffix('_beckon "$@"\n') + script, capture_output=True, text=True,
+                          timeout=30 * SLOWNESS, env=with_path(environment()), check=False)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    return done.stdout.splitlines()
+
+
+@needs_zsh
+def test_zsh_takes_the_file():
+    subprocess.run([ZSH, "-n", FOLDER / "_beckon"], check=True)
+
+
+@needs_zsh
+@pytest.mark.parametrize("command", [None, *commands()])
+def test_zsh_offers_every_option(command):
+    specs = zsh_functions(f"_beckon_specs {command or ''}")
+    assert {re.match(r"(?:\([^)]*\))?\*?(-[-a-zA-Z]+)\[", spec).group(1) for spec in specs} == options(command)
+
+
+class Zsh:
+    """One that thinks a person sits before it."""
+
+    def __init__(self, folder, env):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execvpe(ZSH, [ZSH, "-f", "-i"], env | {"TERM": "dumb", "HOME": str(folder), "PS1": "> "})
+        self.seen = ""
+        self.type("unsetopt zle_bracketed_paste 2>/dev/null; fpath=(%s $fpath); autoload -U compinit; compinit -u -D; echo is-$((6 * 7))\n"
+                  % shlex.quote(str(FOLDER)))
+        self.wait("is-42")
+
+    def type(self, text):
+        os.write(self.fd, text.encode())
+
+    def wait(self, wanted):
+        end = time.monotonic() + PATIENCE_S
+        while wanted not in self.seen:
+            assert time.monotonic() < end, f"no '{wanted}' in {self.seen!r}"
+            if select.select([self.fd], [], [], 0.2)[0]:
+                self.seen += os.read(self.fd, 4096).decode(errors="replace")
+        self.seen = ""
+
+    def close(self):
+        os.close(self.fd)  # a hangup ends it
+        os.waitpid(self.pid, 0)
+
+
+@needs_zsh
+def test_zsh_completes_a_line(house):
+    house.start()
+    shell = house.closing(Zsh(house.folder, with_path(house.cli_environment())))
+    for typed, completed in (("beckon doct", "beckon doctor "), ("beckon get --no-w", "beckon get --no-wait "),
+                             ("beckon get rest", "beckon get restaurant_1 "), ("beckon token cre", "beckon token create "),
+                             ("beckon downloads --status comp", "beckon downloads --status completed ")):
+        shell.type(typed + "\t")
+        shell.wait(completed[len(typed):].rstrip())
+        shell.type("\x15echo next-$((6 * 7))\n")
+        shell.wait("next-42")
