@@ -20,19 +20,29 @@ static const Verb VERBS[] = {
     {"clients", cli_clients, "[--online]", "list the devices",
      "  --online            only those that are connected now\n"},
     {"get", cli_get, "CLIENT PATH [-o FILE|-]", "ask a device for a file and wait until it is verified",
-     "  -o, --output FILE   fetch it too: into FILE, into a folder, or - for standard output\n"
+     "Or many of them: beckon get --clients 'restaurant_*' PATH [-o FOLDER].\n\n"
+     "  -o, --output FILE   fetch it too: into FILE, into a folder, or - for standard output;\n"
+     "                      from many devices: as FOLDER/CLIENT/NAME\n"
+     "  --clients PATTERNS  devices with such names, 'restaurant_*,kiosk-7'; may be given again\n"
+     "  --label NAME=VALUE  devices with this label; given again: and that one\n"
+     "  --all               every device\n"
+     "  --ramp N            ask so many devices a second, 50 if it is not given\n"
+     "  --max-failures N    ask nobody else after so many have failed\n"
      "  --no-wait           print the request's id and leave\n"
      "  --timeout TIME      wait no longer than this (exit code 4; the request goes on)\n"
      "  --expires TIME      the device need not begin later than this from now, 1h\n"
      "  --max-size SIZE     refuse a larger file, 2G\n"
      "  --rate SIZE         upload no faster than this a second, 500K\n"},
-    {"status", cli_status, "ID", "show one request", CLIENT_HELP},
+    {"status", cli_status, "ID", "show one request, or a batch", CLIENT_HELP},
     {"downloads", cli_downloads, "[--client CLIENT]", "list the requests, newest first",
      "  --client CLIENT     only this device's\n"
+     "  --batch ID          only this batch's\n"
      "  --status STATUS     only those in this state: queued, accepted, running, completed, failed, ...\n"
      "  --limit N           at most so many, up to 500; 100 if it is not given\n"},
-    {"cancel", cli_cancel, "ID", "cancel a request", CLIENT_HELP},
-    {"watch", cli_watch, "[ID]", "show what happens, as it happens; with ID until that request is final", ""},
+    {"batches", cli_batches, "", "list what many devices were asked for at once, newest first", ""},
+    {"cancel", cli_cancel, "ID", "cancel a request, or what is left of a batch", CLIENT_HELP},
+    {"watch", cli_watch, "[ID]",
+     "show what happens, as it happens; with ID until that request is final, or that batch", ""},
     {"doctor", cli_doctor, "[--config FILE]", "find out what is wrong, and how to mend it",
      "Looks at the coordinator and its receiver; with --config at a daemon on its own machine.\n\n"
      "  -c, --config FILE   of the daemon: agent.conf, receiver.conf or coordinator.conf\n"
@@ -166,11 +176,17 @@ int cli_read_target(const char *verb, int argc, char **argv, const char **ret_cl
     const char *client = argv[optind], *path = argv[optind + 1];
     if (!client_id_is_valid(client))
         return cli_usage_error(verb, "a client's id has letters, digits, dots, dashes and underscores only");
-    size_t length = strlen(path);
-    if (length == 0 || length > FILE_PATH_MAX || !text_is_utf8(path, length))
-        return cli_usage_error(verb, "a path must be UTF-8 and have 1 to %d bytes", FILE_PATH_MAX);
     *ret_client = client;
     *ret_path = path;
+    return cli_check_path(verb, path);
+}
+
+int cli_check_path(const char *verb, const char *path)
+{
+    size_t length = strlen(path);
+
+    if (length == 0 || length > FILE_PATH_MAX || !text_is_utf8(path, length))
+        return cli_usage_error(verb, "a path must be UTF-8 and have 1 to %d bytes", FILE_PATH_MAX);
     return CLI_GO_ON;
 }
 

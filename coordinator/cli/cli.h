@@ -62,16 +62,20 @@ int cli_read_limit(const char *verb, const char *name, bool (*parse)(const char 
 int cli_read_target(const char *verb, int argc, char **argv, const char **ret_client,
                     const char **ret_path) MUST_CHECK;
 
+/* A path on a device. In the same way. */
+int cli_check_path(const char *verb, const char *path) MUST_CHECK;
+
 /* Makes cli->rest. EXIT_DONE, or EXIT_USAGE after a line that says what is missing. */
 int cli_connect(Cli *cli) MUST_CHECK;
 
 /* rest_call(), with the failure explained on standard error. Returns an exit code. */
 int cli_call(Cli *cli, const RestCall *call, RestReply *ret_reply) MUST_CHECK;
 
-/* What status and cancel have in common: reads `VERB [--client CLIENT] ID` and calls method on that request.
- * CLI_GO_ON and the reply and *ret_id (in argv), or an exit code. */
+/* What status and cancel have in common: reads `VERB [--client CLIENT] ID` and calls method on that request,
+ * or on the batch of this id: then *ret_is_batch. CLI_GO_ON and the reply and *ret_id (in argv), or an exit
+ * code. */
 int cli_call_request(Cli *cli, const char *verb, const char *method, int argc, char **argv,
-                     RestReply *ret_reply, const char **ret_id) MUST_CHECK;
+                     RestReply *ret_reply, const char **ret_id, bool *ret_is_batch) MUST_CHECK;
 
 /* Explains the last failure of cli->rest on standard error; returns the exit code for it: EXIT_REJECTED for
  * what the server does not allow, EXIT_INTERRUPTED, else EXIT_FAILED. */
@@ -83,6 +87,7 @@ int cli_clients(Cli *cli, int argc, char **argv);
 int cli_get(Cli *cli, int argc, char **argv);
 int cli_status(Cli *cli, int argc, char **argv);
 int cli_downloads(Cli *cli, int argc, char **argv);
+int cli_batches(Cli *cli, int argc, char **argv);
 int cli_cancel(Cli *cli, int argc, char **argv);
 int cli_watch(Cli *cli, int argc, char **argv);
 int cli_doctor(Cli *cli, int argc, char **argv);

@@ -7,7 +7,7 @@
 #define LIMIT_MAX 500
 
 typedef struct ListOptions {
-    const char *client, *state; /* or NULL */
+    const char *client, *state, *batch; /* or NULL */
     uint64_t limit;
 } ListOptions;
 
@@ -64,6 +64,9 @@ static int check_options(const ListOptions *options, int extra_arguments)
         return cli_usage_error("downloads", "too many arguments");
     if (options->client && !client_id_is_valid(options->client))
         return cli_usage_error("downloads", "--client wants a client's id");
+    if (options->batch && !upload_id_is_valid(options->batch))
+        return cli_usage_error("downloads",
+                               "--batch wants what `beckon get --no-wait` or `beckon batches` prints");
     if (options->state && (!upload_state_from_name(options->state, &state) || state == UPLOAD_DONE))
         return cli_usage_error("downloads",
                                "--status wants queued, accepted, running, completed, failed, rejected, "
@@ -73,8 +76,9 @@ static int check_options(const ListOptions *options, int extra_arguments)
 
 static int read_options(Cli *cli, ListOptions *options, int argc, char **argv)
 {
-    enum { CLIENT = 1, STATUS, LIMIT };
+    enum { CLIENT = 1, BATCH, STATUS, LIMIT };
     static const struct option table[] = {{"client", required_argument, NULL, CLIENT},
+                                          {"batch", required_argument, NULL, BATCH},
                                           {"status", required_argument, NULL, STATUS},
                                           {"limit", required_argument, NULL, LIMIT},
                                           CLI_OPTIONS};
@@ -83,6 +87,8 @@ static int read_options(Cli *cli, ListOptions *options, int argc, char **argv)
     while (code == CLI_GO_ON && (option = getopt_long(argc, argv, "h", table, NULL)) != -1) {
         if (option == CLIENT)
             options->client = optarg;
+        else if (option == BATCH)
+            options->batch = optarg;
         else if (option == STATUS)
             options->state = optarg;
         else if (option != LIMIT)
@@ -103,9 +109,10 @@ int cli_downloads(Cli *cli, int argc, char **argv)
         return code;
     /* What was checked above needs no escapes. */
     char *path CLEANUP(free_ptr) =
-        text_format("/downloads?limit=%u%s%s%s%s", (unsigned)options.limit, options.client ? "&client=" : "",
-                    options.client ? options.client : "", options.state ? "&status=" : "",
-                    options.state ? options.state : "");
+        text_format("/downloads?limit=%u%s%s%s%s%s%s", (unsigned)options.limit,
+                    options.client ? "&client=" : "", options.client ? options.client : "",
+                    options.state ? "&status=" : "", options.state ? options.state : "",
+                    options.batch ? "&batch=" : "", options.batch ? options.batch : "");
     code = path ? cli_connect(cli) : EXIT_FAILED;
     if (code == EXIT_DONE)
         code = cli_call(cli, &(RestCall){.method = "GET", .path = path}, &reply);

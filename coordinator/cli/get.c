@@ -3,7 +3,9 @@
 #include "coordinator/cli/cli.h"
 #include "coordinator/cli/fetch.h"
 #include "coordinator/cli/interrupt.h"
+#include "coordinator/cli/many.h"
 #include "coordinator/cli/output.h"
+#include "coordinator/cli/selection.h"
 #include "coordinator/cli/wait.h"
 
 #include <errno.h>
@@ -13,16 +15,36 @@
 #define KNOWN_SHOWN_MAX 10
 
 typedef struct GetOptions {
-    const char *client, *path;
+    const char *client, *path; /* client NULL: those of the selection */
+    Selection selection;
     const char *output; /* or NULL */
     bool no_wait;
     uint64_t timeout_ms; /* this and the next: 0 for not given */
     uint64_t expires_ms, max_size_bytes, rate_bytes_per_s;
 } GetOptions;
 
+static int check_many(GetOptions *options, int argc, char **argv)
+{
+    if (argc - optind != 1)
+        return cli_usage_error("get", "%s",
+                               argc == optind
+                                   ? "PATH is needed"
+                                   : "PATH alone is needed: --clients, --label and --all say whom");
+    if (options->timeout_ms)
+        return cli_usage_error("get", "--timeout is for one device");
+    if (options->output && strcmp(options->output, "-") == 0)
+        return cli_usage_error("get", "files of many devices go into a folder: -o FOLDER");
+    options->path = argv[optind];
+    return cli_check_path("get", options->path);
+}
+
 static int check_arguments(GetOptions *options, int argc, char **argv)
 {
-    int code = cli_read_target("get", argc, argv, &options->client, &options->path);
+    int code = selection_check(&options->selection, "get");
+    if (code == CLI_GO_ON)
+        code = selection_is_given(&options->selection)
+                   ? check_many(options, argc, argv)
+                   : cli_read_target("get", argc, argv, &options->client, &options->path);
     if (code != CLI_GO_ON)
         return code;
     if (options->no_wait && (options->output || options->timeout_ms))
@@ -39,6 +61,7 @@ static int read_options(Cli *cli, GetOptions *options, int argc, char **argv)
                                           {"expires", required_argument, NULL, EXPIRES},
                                           {"max-size", required_argument, NULL, MAX_SIZE},
                                           {"rate", required_argument, NULL, RATE},
+                                          SELECTION_OPTIONS,
                                           CLI_OPTIONS};
     int option, code = CLI_GO_ON;
 
@@ -63,7 +86,9 @@ static int read_options(Cli *cli, GetOptions *options, int argc, char **argv)
             code = cli_read_limit("get", "rate", text_to_size, "500K", &options->rate_bytes_per_s);
             break;
         default:
-            code = cli_option(cli, "get", option);
+            code = option >= OPTION_CLIENTS && option <= OPTION_MAX_FAILURES
+                       ? selection_option(&options->selection, "get", option)
+                       : cli_option(cli, "get", option);
         }
     }
     if (code != CLI_GO_ON)
@@ -76,7 +101,8 @@ static int read_options(Cli *cli, GetOptions *options, int argc, char **argv)
 static cJSON *request_body(const GetOptions *options)
 {
     cJSON *body = cJSON_CreateObject();
-    bool ok = body && cJSON_AddStringToObject(body, "clientId", options->client) &&
+    bool ok = body && (!options->client || cJSON_AddStringToObject(body, "clientId", options->client)) &&
+              selection_add(&options->selection, body) &&
               cJSON_AddStringToObject(body, "fileName", options->path) &&
               (!options->expires_ms || json_add_u64(body, "expires", (options->expires_ms + 999) / 1000)) &&
               (!options->max_size_bytes || json_add_u64(body, "maxSize", options->max_size_bytes)) &&
@@ -136,8 +162,8 @@ static int start(Cli *cli, const GetOptions *options, RestReply *ret_reply, char
         r = i > 0 && interrupt_wait(500 * i) ? REST_E_INTERRUPTED : rest_call(cli->rest, &call, ret_reply);
     if (r != 0)
         return start_failed(cli, r);
-    if (json_get_string(ret_reply->json, "requestId", id, UPLOAD_ID_SIZE) == JSON_OK &&
-        upload_id_is_valid(id))
+    const char *name = options->client ? "requestId" : "batchId";
+    if (json_get_string(ret_reply->json, name, id, UPLOAD_ID_SIZE) == JSON_OK && upload_id_is_valid(id))
         return EXIT_DONE;
     cli_error("the coordinator's answer is not understood");
     rest_reply_deinit(ret_reply);
@@ -149,7 +175,7 @@ static int open_output(const GetOptions *options, Output **ret_output)
     const char *slash = strrchr(options->path, '/');
     char shown[1024];
 
-    if (!options->output)
+    if (!options->output || !options->client)
         return EXIT_DONE;
     int r = output_open(options->output, slash ? slash + 1 : options->path, ret_output);
     if (r == 0)
@@ -196,33 +222,42 @@ static void free_output(Output **output)
     output_free(*output);
 }
 
-int cli_get(Cli *cli, int argc, char **argv)
+static int get(Cli *cli, const GetOptions *options)
 {
-    GetOptions options = {.client = "", .path = ""};
     Output *output CLEANUP(free_output) = NULL;
     RestReply reply CLEANUP(rest_reply_deinit) = {0};
     char id[UPLOAD_ID_SIZE];
     Download download;
     Progress progress;
 
-    int code = read_options(cli, &options, argc, argv);
-    if (code != CLI_GO_ON)
-        return code;
-    code = open_output(&options, &output);
+    int code = open_output(options, &output);
     if (code == EXIT_DONE)
         code = cli_connect(cli);
     if (code == EXIT_DONE)
-        code = start(cli, &options, &reply, id);
+        code = start(cli, options, &reply, id);
     if (code != EXIT_DONE)
         return code;
-    if (options.no_wait) {
+    if (options->no_wait) {
         if (cli->json)
             return cli_print_json(reply.text);
         (void)puts(id);
         return EXIT_DONE;
     }
     rest_reply_deinit(&reply);
+    if (!options->client)
+        return many_follow(cli, id, options->output);
     progress_init(&progress, STDERR_FILENO);
-    code = wait_for_download(cli, id, options.timeout_ms, &progress, &reply, &download);
+    code = wait_for_download(cli, id, options->timeout_ms, &progress, &reply, &download);
     return code == EXIT_DONE ? finish(cli, &download, reply.text, output, &progress) : code;
+}
+
+int cli_get(Cli *cli, int argc, char **argv)
+{
+    GetOptions options = {.path = ""};
+
+    int code = read_options(cli, &options, argc, argv);
+    if (code == CLI_GO_ON)
+        code = get(cli, &options);
+    selection_deinit(&options.selection);
+    return code;
 }

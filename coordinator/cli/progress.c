@@ -136,16 +136,15 @@ static void put(int fd, const char *text)
 
 /* One write, and only if something has changed: no flicker. The last column stays free, else some terminals
  * wrap. */
-static void draw(Progress *progress, const ProgressState *state)
+static void draw(Progress *progress, const char line[static PROGRESS_LINE_SIZE])
 {
-    char line[PROGRESS_LINE_SIZE], screen[PROGRESS_LINE_SIZE + 8];
+    char screen[PROGRESS_LINE_SIZE + 8];
 
-    (void)progress_render(state, terminal_width(progress->fd) - 1, line);
     if (progress->shown && strcmp(line, progress->line) == 0)
         return;
     (void)snprintf(screen, sizeof(screen), "\r%s\033[K", line);
     put(progress->fd, screen);
-    memcpy(progress->line, line, sizeof(line));
+    memcpy(progress->line, line, sizeof(progress->line));
     progress->shown = true;
 }
 
@@ -162,6 +161,7 @@ void progress_update(Progress *progress, const ProgressState *state, int64_t now
 {
     bool new_phase = strcmp(state->phase, progress->phase) != 0;
     ProgressState shown = *state;
+    char line[PROGRESS_LINE_SIZE] = "";
 
     if (new_phase)
         progress->rate = (Rate){0};
@@ -169,10 +169,27 @@ void progress_update(Progress *progress, const ProgressState *state, int64_t now
     if (!new_phase && now_ms - progress->shown_at_ms < (progress->terminal ? REDRAW_MS : LINE_MS))
         return;
     if (progress->terminal)
-        draw(progress, &shown);
+        draw(progress, progress_render(&shown, terminal_width(progress->fd) - 1, line));
     else
         print_line(progress, &shown);
     progress->phase = state->phase;
+    progress->shown_at_ms = now_ms;
+}
+
+void progress_say(Progress *progress, const char *text, int64_t now_ms)
+{
+    char line[PROGRESS_LINE_SIZE] = "", whole[PROGRESS_LINE_SIZE + 16];
+    unsigned width = terminal_width(progress->fd);
+
+    if (now_ms - progress->shown_at_ms < (progress->terminal ? REDRAW_MS : LINE_MS))
+        return;
+    (void)snprintf(line, width < sizeof(line) ? width : sizeof(line), "%s", text);
+    (void)snprintf(whole, sizeof(whole), "beckon: %s\n", line);
+    if (progress->terminal)
+        draw(progress, line);
+    else
+        put(progress->fd, whole);
+    progress->phase = "";
     progress->shown_at_ms = now_ms;
 }
 

@@ -25,8 +25,13 @@ static int read_options(Cli *cli, const char *verb, int argc, char **argv, const
     return CLI_GO_ON;
 }
 
+static bool is_unknown(const Cli *cli, int rest_error)
+{
+    return rest_error == REST_E_REFUSED && rest_client_failure(cli->rest)->http_status == 404;
+}
+
 int cli_call_request(Cli *cli, const char *verb, const char *method, int argc, char **argv,
-                     RestReply *ret_reply, const char **ret_id)
+                     RestReply *ret_reply, const char **ret_id, bool *ret_is_batch)
 {
     const char *client = NULL;
 
@@ -36,8 +41,17 @@ int cli_call_request(Cli *cli, const char *verb, const char *method, int argc, c
     *ret_id = argv[optind];
     char *path CLEANUP(free_ptr) =
         text_format("/download/%s%s%s", *ret_id, client ? "?clientId=" : "", client ? client : "");
-    code = path ? cli_connect(cli) : EXIT_FAILED;
-    if (code == EXIT_DONE)
-        code = cli_call(cli, &(RestCall){.method = method, .path = path}, ret_reply);
-    return code == EXIT_DONE ? CLI_GO_ON : code;
+    char *batch_path CLEANUP(free_ptr) = text_format("/batches/%s", *ret_id);
+    code = path && batch_path ? cli_connect(cli) : EXIT_FAILED;
+    if (code != EXIT_DONE)
+        return code;
+    int r = rest_call(cli->rest, &(RestCall){.method = method, .path = path}, ret_reply);
+    *ret_is_batch = is_unknown(cli, r);
+    if (*ret_is_batch)
+        r = rest_call(cli->rest, &(RestCall){.method = method, .path = batch_path}, ret_reply);
+    if (*ret_is_batch && is_unknown(cli, r)) {
+        cli_error("There is no request and no batch %s.", *ret_id);
+        return EXIT_FAILED;
+    }
+    return r == 0 ? CLI_GO_ON : cli_rest_failed(cli, r);
 }

@@ -1,3 +1,4 @@
+#include "coordinator/cli/batch.h"
 #include "coordinator/cli/cli.h"
 #include "coordinator/cli/download.h"
 
@@ -19,14 +20,20 @@ int cli_status(Cli *cli, int argc, char **argv)
 {
     RestReply reply CLEANUP(rest_reply_deinit) = {0};
     Download download;
+    Batch batch;
     const char *id;
+    bool is_batch = false;
 
-    int code = cli_call_request(cli, "status", "GET", argc, argv, &reply, &id);
+    int code = cli_call_request(cli, "status", "GET", argc, argv, &reply, &id, &is_batch);
     if (code != CLI_GO_ON)
         return code;
     if (cli->json)
         return cli_print_json(reply.text);
-    if (download_parse(reply.json, &download) < 0) {
+    if (is_batch && batch_parse(reply.json, &batch) == 0) {
+        batch_print(&batch, reply.json, stdout);
+        return EXIT_DONE;
+    }
+    if (is_batch || download_parse(reply.json, &download) < 0) {
         cli_error("the coordinator's answer is not understood");
         return EXIT_FAILED;
     }

@@ -1,5 +1,6 @@
 #include "common/json.h"
 #include "common/text.h"
+#include "coordinator/cli/batch.h"
 #include "coordinator/cli/cli.h"
 #include "coordinator/cli/download.h"
 #include "coordinator/cli/event_stream.h"
@@ -15,6 +16,7 @@
 typedef struct Watch {
     Cli *cli;
     const char *id; /* NULL: everything */
+    bool is_batch;  /* that is */
     int code;       /* the exit code once the one request is final, or EXIT_TIMED_OUT */
     EventStream stream;
 } Watch;
@@ -50,9 +52,25 @@ static int on_request(Watch *watch, const cJSON *object)
         return 0; /* of a later version, perhaps */
     if (!watch->cli->json)
         print_request(&download);
-    if (!watch->id || !download_is_final(&download))
+    if (!watch->id || watch->is_batch || !download_is_final(&download))
         return 0;
     watch->code = download_exit_code(download.state);
+    return 1;
+}
+
+static int on_batch(Watch *watch, const cJSON *object)
+{
+    Batch batch;
+    char counts[BATCH_COUNTS_SIZE], path[1024];
+
+    if (batch_parse(object, &batch) < 0)
+        return 0;
+    if (!watch->cli->json)
+        (void)printf("%s  %s  %s  %s\n", batch.id, batch.state, batch_counts(&batch, counts),
+                     download_member(object, "fileName", path, sizeof(path)));
+    if (!watch->is_batch || !batch_is_over(&batch))
+        return 0;
+    watch->code = batch.completed == batch.matched ? EXIT_DONE : EXIT_FAILED;
     return 1;
 }
 
@@ -79,6 +97,8 @@ static int on_event(void *userdata, const char *name, const char *data)
         print_client(object);
     if (strcmp(name, "request") == 0)
         r = on_request(watch, object);
+    else if (strcmp(name, "batch") == 0)
+        r = on_batch(watch, object);
     return fflush(stdout) == 0 ? r : -1;
 }
 
@@ -107,6 +127,19 @@ static int follow(Watch *watch, const char *path)
     }
 }
 
+/* An id may be a batch's. */
+static int look(Watch *watch)
+{
+    RestReply reply CLEANUP(rest_reply_deinit) = {0};
+    char *path CLEANUP(free_ptr) = watch->id ? text_format("/batches/%s", watch->id) : NULL;
+
+    int code = cli_connect(watch->cli);
+    if (code == EXIT_DONE && path)
+        watch->is_batch =
+            rest_call(watch->cli->rest, &(RestCall){.method = "GET", .path = path}, &reply) == 0;
+    return code;
+}
+
 int cli_watch(Cli *cli, int argc, char **argv)
 {
     static const struct option table[] = {CLI_OPTIONS};
@@ -123,8 +156,13 @@ int cli_watch(Cli *cli, int argc, char **argv)
     if (watch.id && !upload_id_is_valid(watch.id))
         return cli_usage_error("watch", "ID is what `beckon get --no-wait` or `beckon downloads` prints");
     watch.stream = (EventStream){.on_event = on_event, .userdata = &watch};
-    char *path CLEANUP(free_ptr) =
-        text_format("/events%s%s", watch.id ? "?requestId=" : "", watch.id ? watch.id : "");
-    code = path ? cli_connect(cli) : EXIT_FAILED;
+    code = look(&watch);
+    char *path CLEANUP(free_ptr) = text_format("/events%s%s",
+                                               watch.is_batch ? "?batchId="
+                                               : watch.id     ? "?requestId="
+                                                              : "",
+                                               watch.id ? watch.id : "");
+    if (!path)
+        return EXIT_FAILED;
     return code == EXIT_DONE ? follow(&watch, path) : code;
 }
