@@ -1,4 +1,5 @@
 /* The REST API as a caller sees it: the real server on a loopback port, and libcurl. */
+#include "common/clock.h"
 #include "common/json.h"
 #include "control_fixture.h"
 #include "coordinator/rest.h"
@@ -219,6 +220,17 @@ static void health_needs_no_token_and_the_rest_does(void **state)
     control_on_connection(api->fixture->control, false);
     assert_int_equal(call_api(api, &(Ask){.method = "GET", .path = "/readyz"}), 503);
     assert_int_equal(call_api(api, &(Ask){.method = "HEAD", .path = "/health"}), 200);
+}
+
+static void a_main_thread_that_hangs_is_no_longer_alive(void **state)
+{
+    Api *api = *state;
+    atomic_store(&api->rest.turned_ms, clock_monotonic_ms());
+    assert_int_equal(call_api(api, &(Ask){.method = "GET", .path = "/livez"}), 200);
+    atomic_store(&api->rest.turned_ms, clock_monotonic_ms() - 61000);
+    assert_int_equal(call_api(api, &(Ask){.method = "GET", .path = "/livez"}), 503);
+    assert_string_equal(text(api, "status"), "the main thread hangs");
+    assert_int_equal(call_api(api, &(Ask){.method = "GET", .path = "/readyz"}), 200);
 }
 
 static void what_the_api_does_not_have_is_said(void **state)
@@ -713,6 +725,7 @@ int main(void)
 #define API_TEST(name) cmocka_unit_test_setup_teardown(name, api_setup, api_teardown)
     const struct CMUnitTest tests[] = {
         API_TEST(health_needs_no_token_and_the_rest_does),
+        API_TEST(a_main_thread_that_hangs_is_no_longer_alive),
         API_TEST(what_the_api_does_not_have_is_said),
         API_TEST(an_unknown_client_is_told_the_known_ones),
         API_TEST(bodies_that_make_no_sense_are_refused),

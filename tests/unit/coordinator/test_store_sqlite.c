@@ -79,6 +79,7 @@ static void all_of_a_request_survives_a_restart(void **state)
     assert_int_equal(request.seq, 1);
 
     request.state = UPLOAD_COMPLETED;
+    (void)snprintf(request.traceparent, sizeof(request.traceparent), "trace");
     request.cancel_asked = true;
     request.has_size = request.has_sha256 = true;
     request.size_bytes = request.sent_bytes = 5368709120;
@@ -99,6 +100,7 @@ static void all_of_a_request_survives_a_restart(void **state)
     assert_string_equal(read.stored, "dev1/u1/x");
     assert_string_equal(read.receiver, "second");
     assert_string_equal(read.idempotency_key, "key");
+    assert_string_equal(read.traceparent, "trace");
     assert_int_equal(read.problem.code, ERROR_NOT_FOUND);
     assert_string_equal(read.problem.reason, "GONE");
     assert_string_equal(read.problem.message, "It is gone.");
