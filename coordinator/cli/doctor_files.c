@@ -49,6 +49,7 @@ static const struct {
                     {AGENT, "receiver", "cert", OF_CLIENT},
                     {RECEIVER, "receiver", "cert", OF_SERVER},
                     {RECEIVER, "receiver", "client_ca", ANY},
+                    {RECEIVER, "receiver", "people_ca", ANY},
                     {COORDINATOR, "coordinator", "cert", OF_SERVER}};
 
 static bool check_kind(const Daemon *daemon, const char *check, const char *path,

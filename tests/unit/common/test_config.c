@@ -1,5 +1,6 @@
 #include "common/config.h"
 
+#include <cjson/cJSON.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -138,6 +139,33 @@ static void environment_overrides_the_file(void **state)
     (void)unsetenv("BECKON_MAIN_LIST");
 }
 
+static void what_counts_is_shown_with_defaults_and_environment(void **state)
+{
+    Settings settings;
+    char log[4096], *text = NULL;
+    size_t size = 0;
+    (void)state;
+
+    setenv("BECKON_MAIN_NUMBER", "12", 1);
+    assert_int_equal(load("[main]\nname=a \"b\"\nnumber=7\nlist=/one\n  /two\n[labels]\nsite = 7=8\n",
+                          &settings, log, sizeof(log)),
+                     0);
+    unsetenv("BECKON_MAIN_NUMBER");
+    FILE *stream = open_memstream(&text, &size);
+    assert_int_equal(config_show(keys, ARRAY_SIZE(keys), &settings, stream), 0);
+    (void)fclose(stream);
+    cJSON *shown = cJSON_Parse(text);
+    char *plain = cJSON_PrintUnformatted(shown);
+    assert_string_equal(plain,
+                        "{\"main\":{\"name\":\"a \\\"b\\\"\",\"file\":null,\"folder\":null,\"size\":65536,"
+                        "\"time\":\"300000ms\",\"number\":12,\"flag\":false,\"list\":[\"/one\",\"/two\"]},"
+                        "\"labels\":{\"site\":\"7=8\"}}");
+    cJSON_Delete(shown);
+    free(plain);
+    free(text);
+    config_free(keys, ARRAY_SIZE(keys), &settings);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -145,6 +173,7 @@ int main(void)
         cmocka_unit_test(every_mistake_is_named_with_its_line),
         cmocka_unit_test(long_line_is_refused_not_cut),
         cmocka_unit_test(environment_overrides_the_file),
+        cmocka_unit_test(what_counts_is_shown_with_defaults_and_environment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
