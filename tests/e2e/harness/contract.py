@@ -21,6 +21,7 @@ with warnings.catch_warnings():
 
 SAMPLE = 3  # of a long list: so many rows at its beginning and at its end are looked at
 
+seen = set()  # (document, operationId, status) of the answers so far, and the topics' channels
 faults = []
 _published = set()  # (topic, payload) of what the tests themselves have said: that may be anything
 _lock = threading.Lock()
@@ -101,6 +102,7 @@ class Operation:
     def __init__(self, name, path, item):
         self.name = name
         self.path = path
+        self.id = item["operationId"]
         self.responses = {}
         for status, response in item["responses"].items():
             response = resolved(name, response)
@@ -149,11 +151,14 @@ def find(name, method, path):
 
 
 def check_answer(name, method, target, asked, answer):
-    """name: of the document. asked: the body that was sent, or None. answer: with status, headers and body."""
+    """name: of the document. asked: the body that was sent, or None. answer: with status, headers and body, which may be None if it
+    goes on for ever."""
     url = urlsplit(target)
     operation = find(name, method, url.path)
     mistake = (answer_mistake(operation, method, answer) if operation else elsewhere_mistake(name, method, answer)) or \
         (request_mistake(operation, url.query, asked) if operation and answer.status < 400 else None)
+    if operation:
+        seen.add((name, operation.id, answer.status))
     if mistake:
         note(f"{method} {operation.path if operation else url.path}: {answer.status}", mistake, answer.body)
 
@@ -169,7 +174,7 @@ def elsewhere_mistake(name, method, answer):
 
 
 def problem_mistake(name, method, answer):
-    if method == "HEAD":
+    if method == "HEAD" or answer.body is None:
         return None
     if media_type(answer) != "application/problem+json":
         return f"a refusal of the type {media_type(answer)!r}"
@@ -180,13 +185,13 @@ def problem_mistake(name, method, answer):
 
 
 def answer_mistake(operation, method, answer):
-    if answer.status >= 400 and b'"REQUEST_MALFORMED"' in answer.body:
+    if answer.status >= 400 and answer.body and b'"REQUEST_MALFORMED"' in answer.body:
         return problem_mistake(operation.name, method, answer)  # no operation has seen it
     if answer.status not in operation.responses:
         return "no such answer is named"
     headers, contents, _ = operation.responses[answer.status]
     mistake = headers_mistake(headers, answer)
-    if mistake or method == "HEAD":
+    if mistake or method == "HEAD" or answer.body is None:
         return mistake
     if answer.status >= 400 and "application/problem+json" in contents:
         return problem_mistake(operation.name, method, answer)
@@ -236,11 +241,11 @@ def check_event(kind, data):
 
 @functools.lru_cache(None)
 def channels():
-    """[(pattern of its topic, its messages)]"""
+    """[(its name, pattern of its topic, its messages)]"""
     name = "asyncapi"
-    return [(re.compile(re.sub(r"\{[^}]*\}", "[^/]+", channel["address"])),
+    return [(title, re.compile(re.sub(r"\{[^}]*\}", "[^/]+", channel["address"])),
              [Schema(name, resolved(name, message)["payload"], Draft7Validator) for message in channel["messages"].values()])
-            for channel in document(name)["channels"].values()]
+            for title, channel in document(name)["channels"].items()]
 
 
 def published(topic, payload):
@@ -253,7 +258,8 @@ def check_message(topic, payload):
     with _lock:
         if (topic, payload) in _published:
             return
-    schemas = next((schemas for pattern, schemas in channels() if pattern.fullmatch(topic)), None)
+    name, schemas = next(((name, schemas) for name, pattern, schemas in channels() if pattern.fullmatch(topic)), (None, None))
+    seen.add(("asyncapi", name))
     mistake = message_mistake(schemas, payload) if schemas else "no document names this topic"
     if mistake:
         note(f"on {topic}", mistake, payload)
