@@ -40,6 +40,11 @@ const ConfigKey coordinator_config_keys[] = {
     {"requests", "republish", CONFIG_DURATION, MEMBER(republish_ms), .fallback = "5m", .min = 1000,
      .max = DAY_MS},
 
+    {"retention", "history_age", CONFIG_DURATION, MEMBER(history_age_ms), .fallback = "0",
+     .max = 36500 * DAY_MS},
+    {"retention", "history_count", CONFIG_NUMBER, MEMBER(history_count), .fallback = "1000000",
+     .max = 1000000000},
+
     MQTT_CONFIG_CLIENT_ID(CoordinatorConfig, "coordinator"),
     MQTT_CONFIG_KEYS(CoordinatorConfig, "8884", "60s"),
     LOG_CONFIG_KEYS(CoordinatorConfig),

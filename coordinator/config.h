@@ -23,6 +23,7 @@ typedef struct CoordinatorConfig {
     char *receiver_url; /* after the check: without a slash at the end */
 
     uint64_t expires_ms, republish_ms;
+    uint64_t history_age_ms, history_count; /* 0: without limit */
 
     MqttConfig mqtt;
     LogConfig log;

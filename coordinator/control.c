@@ -415,4 +415,5 @@ void control_tick(Control *control)
     if (room)
         command_tick_doubts(control);
     batch_tick(control, room);
+    history_tick(control);
 }

@@ -60,6 +60,12 @@ typedef struct Busy {
     bool changed;        /* its readers are to be told */
 } Busy;
 
+/* What is being forgotten. */
+typedef struct History {
+    int64_t look_ms;   /* monotonic; when it is looked for again */
+    int64_t before_ms; /* Unix; final requests that are older go. 0: none do */
+} History;
+
 struct Control {
     ControlConfig config;
     pthread_mutex_t mutex;
@@ -68,6 +74,7 @@ struct Control {
     Sorted open;    /* Open, by RequestKey */
     Sorted doubts;  /* Doubt, by RequestKey */
     Sorted batches; /* Busy, by batch id */
+    History history;
 };
 
 static inline void control_unlock(pthread_mutex_t **mutex)
@@ -122,6 +129,11 @@ void batch_forget(Control *control, const char *id);
 void batch_touch(Control *control, const char *id);
 /* Asks, stops and cancels; tells what has changed. Without room at the broker nobody is asked. */
 void batch_tick(Control *control, bool room_at_broker);
+
+/* --- history.c --- */
+
+/* Forgets some of the requests, and batches, that are final and older or more than are to be kept. */
+void history_tick(Control *control);
 
 /* --- command.c --- */
 

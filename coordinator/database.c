@@ -123,6 +123,11 @@ int database_run(Database *database, sqlite3_stmt *statement, const char *what)
     return sqlite3_step(statement) == SQLITE_DONE ? 0 : database_fail(database, what);
 }
 
+size_t database_changes(const Database *database)
+{
+    return (size_t)sqlite3_changes(database->handle);
+}
+
 int64_t database_last_id(const Database *database)
 {
     return sqlite3_last_insert_rowid(database->handle);

@@ -38,6 +38,7 @@ int database_end(Database *database, int result) MUST_CHECK;
 
 int database_prepare(Database *database, const char *sql, sqlite3_stmt **ret_statement) MUST_CHECK;
 int database_run(Database *database, sqlite3_stmt *statement, const char *what) MUST_CHECK; /* without rows */
+size_t database_changes(const Database *database);  /* rows that the last statement has changed */
 int64_t database_last_id(const Database *database); /* of the row inserted last */
 
 void statement_finalize(sqlite3_stmt **statement); /* for CLEANUP */

@@ -122,6 +122,15 @@ int store_each_doubtful_request(Store *store, int64_t since_ms,
  * the next call tries again. */
 void store_prune_followed(Store *store, const char *client, size_t keep, size_t keep_all);
 
+/* When the oldest of the newest keep final requests was last changed (Unix milliseconds); 0 if there are
+ * fewer. */
+int store_final_since(Store *store, size_t keep, int64_t *ret_ms) MUST_CHECK; /* keep > 0 */
+
+/* Forgets final requests that were last changed before then, the oldest first, at most max of them at a time;
+ * when there are none left, also the batches that were made before then and of which no request is left.
+ * *ret_more: there may be more. */
+int store_forget_before(Store *store, int64_t before_ms, size_t max, bool *ret_more) MUST_CHECK;
+
 /* The history of one request, oldest first. */
 typedef struct RequestEventRow {
     int64_t at_ms;

@@ -102,5 +102,12 @@ const char *const store_migrations[] = {
     "  WHERE id = NEW.batch;"
     " END;",
     "ALTER TABLE requests ADD COLUMN traceparent TEXT NOT NULL DEFAULT '';",
+    /* What is forgotten is found by it, oldest first. And the content that is to be removed at the receiver,
+     * or is: */
+    "CREATE INDEX requests_final ON requests (updated_at)"
+    "  WHERE state IN ('completed', 'failed', 'rejected', 'cancelled', 'expired');"
+    "ALTER TABLE requests ADD COLUMN removal_asked INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE requests ADD COLUMN removed_at INTEGER NOT NULL DEFAULT 0;" /* 0: it is there */
+    "CREATE INDEX requests_removing ON requests (seq) WHERE removal_asked = 1 AND removed_at = 0;",
 };
 const size_t store_migration_count = ARRAY_SIZE(store_migrations);
