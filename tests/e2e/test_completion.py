@@ -35,6 +35,12 @@ def options(command):
     return {option for line in lines for option in line.split(", ")}
 
 
+def takes_something(command):
+    """{option: whether a value follows}, as --help has it."""
+    lines = re.findall(r"(?m)^  ((?:-[a-zA-Z], )?--[a-z-]+)( [A-Z])?", help_of(*([command] if command else [])))
+    return {option: bool(value) for names, value in lines for option in names.split(", ")}
+
+
 def bash(*words, env=None):
     """What bash offers for the last of the words."""
     script = (f'source {shlex.quote(str(FOLDER / "beckon.bash"))}; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _beckon\n'
@@ -62,6 +68,12 @@ def test_bash_offers_every_command():
 @pytest.mark.parametrize("command", [None, *commands()])
 def test_bash_offers_every_option(command):
     assert set(bash(*([command] if command else []), "-")) == options(command)
+
+
+@pytest.mark.parametrize("command", commands())
+def test_bash_offers_no_option_in_place_of_a_value(command):
+    for option, takes in takes_something(command).items():
+        assert ("--json" in bash(command, option, "--j")) == (not takes), option
 
 
 def test_bash_knows_what_an_option_takes(tmp_path):
@@ -117,7 +129,7 @@ def test_zsh_takes_the_file():
 @pytest.mark.parametrize("command", [None, *commands()])
 def test_zsh_offers_every_option(command):
     specs = zsh_functions(f"_beckon_specs {command or ''}")
-    assert {re.match(r"(?:\([^)]*\))?\*?(-[-a-zA-Z]+)\[", spec).group(1) for spec in specs} == options(command)
+    assert {re.match(r"(?:\([^)]*\))?\*?(-[-a-zA-Z]+)\[", spec).group(1): ":_beckon_fill " in spec for spec in specs} == takes_something(command)
 
 
 class Zsh:
