@@ -31,13 +31,13 @@ _beckon_argument() { # COMMAND NUMBER
         }'
 }
 
-# Into $_beckon_answer, from the coordinator, for ten seconds; no longer than two seconds are waited for it. Names have few
-# characters: nothing else gets into the shell.
+# Into $_beckon_answer, from the coordinator, for ten seconds; no longer than BECKON_COMPLETION_TIMEOUT (2) seconds are
+# waited for it. Names have few characters: nothing else gets into the shell.
 _beckon_ask() { # clients | downloads
     local now=$SECONDS
     [[ ${BECKON_COORDINATOR_URL:-} && ${BECKON_TOKEN_FILE:-} ]] || { _beckon_answer=; return 0; }
     if [[ ${_beckon_asked:-} != "$1" || $((now - ${_beckon_asked_at:--60})) -ge 10 ]]; then
-        _beckon_answer=$(timeout 2 beckon "$1" 2>/dev/null </dev/null | awk 'NR > 1 { print $1 }' | grep -xE '[A-Za-z0-9._-]{1,64}')
+        _beckon_answer=$(timeout "${BECKON_COMPLETION_TIMEOUT:-2}" beckon "$1" 2>/dev/null </dev/null | awk 'NR > 1 { print $1 }' | grep -xE '[A-Za-z0-9._-]{1,64}')
         _beckon_asked=$1 _beckon_asked_at=$now
     fi
 }

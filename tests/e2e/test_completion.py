@@ -55,6 +55,11 @@ def with_path(env):
     return env | {"PATH": f"{BIN}:{os.environ['PATH']}"}
 
 
+def patient(house):
+    """With a coordinator, and time for it on a busy machine."""
+    return with_path(house.cli_environment()) | {"BECKON_COMPLETION_TIMEOUT": "30"}
+
+
 def test_help_is_read_as_these_tests_think():
     assert {"clients", "get", "doctor", "token"} <= set(commands())
     assert {"--output", "-o", "--no-wait", "--json"} <= options("get")
@@ -93,7 +98,7 @@ def test_bash_asks_nobody_without_a_coordinator():
 def test_names_come_from_the_coordinator(house):
     house.start()
     request = house.ask("restaurant_1", house.agents["restaurant_1"].file("x", b"x"))
-    env = with_path(house.cli_environment())
+    env = patient(house)
     assert bash("get", "rest", env=env) == ["restaurant_1"]
     assert bash("status", "", env=env) == [request]
     assert bash("downloads", "--client", "", env=env) == ["restaurant_1"]
@@ -104,7 +109,7 @@ def test_coordinator_that_hangs_does_not_hang_the_shell(house):
     env = with_path(environment(BECKON_COORDINATOR_URL="https://198.51.100.1:1", BECKON_TOKEN_FILE=str(house.token_file)))
     begun = time.monotonic()
     assert bash("get", "", env=env) == []
-    assert time.monotonic() - begun < 10 * SLOWNESS
+    assert time.monotonic() - begun < 12 * SLOWNESS  # beckon itself would wait for 15
 
 
 # zsh
@@ -163,7 +168,7 @@ class Zsh:
 @needs_zsh
 def test_zsh_completes_a_line(house):
     house.start()
-    shell = house.closing(Zsh(house.folder, with_path(house.cli_environment())))
+    shell = house.closing(Zsh(house.folder, patient(house)))
     for typed, completed in (("beckon doct", "beckon doctor "), ("beckon get --no-w", "beckon get --no-wait "),
                              ("beckon get rest", "beckon get restaurant_1 "), ("beckon token cre", "beckon token create "),
                              ("beckon downloads --status comp", "beckon downloads --status completed ")):
