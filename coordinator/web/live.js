@@ -80,7 +80,7 @@ async function load() {
   const [seenClients, page, seenBatches] = await Promise.all([
     api.clients(),
     api.requests({ limit: "100" }),
-    api.batches().catch(() => []),
+    api.batches(),
   ]);
   clients.clear();
   for (const client of seenClients) clients.set(client.id, client);

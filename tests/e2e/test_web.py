@@ -154,6 +154,35 @@ def test_a_bad_path_is_explained_at_the_form(page):
     assert "path" in page.sees(".ask .error").lower()
 
 
+def test_many_devices_are_asked_at_once(page, house):
+    names = ["truck_1", "truck_2"]
+    for name in names:
+        house.start_agent(name, {"labels": {"fleet": "trucks"}}).file("trip.log", os.urandom(50_000))
+    page.click("nav >> text=Batches")
+    page.run("await page.selectOption('#kind', 'label')")
+    page.fill("#selector", "fleet=trucks")
+    page.sees("button >> text=Ask 2 devices (2 online)")
+    page.fill("#batch-path", "trip.log")
+    page.click("button >> text=Ask 2 devices")
+    page.sees('.panel .badge[data-status="done"]')
+    assert "2 completed of 2" in page.sees(".panel .figures")
+    assert page.run("return page.locator('.request').count()") == 2
+    page.click(".crumbs a")
+    page.sees('.batch:has([data-status="done"])')
+
+
+def test_the_rest_of_a_batch_can_be_cancelled(page, house):
+    house.start_agent("truck_9").stop()
+    page.go("#/batches")
+    page.run("await page.selectOption('#kind', 'pattern')")
+    page.fill("#selector", "truck_9")
+    page.fill("#batch-path", "trip.log")
+    page.click("button >> text=Ask 1 device")
+    page.sees('.panel .badge[data-status="waiting"]')
+    page.click("text=Cancel the rest")
+    page.sees('.panel .badge[data-status="cancelled"]')
+
+
 def test_strangers_words_stay_words(page, house):
     name = "<img src=x onerror=document.title='owned'>\u202egnp.exe"
     path = house.agents["restaurant_1"].file(name, b"x")
