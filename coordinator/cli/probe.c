@@ -17,9 +17,7 @@
 
 #define CONNECT_TIMEOUT_MS 5000
 #define HANDSHAKE_TIMEOUT_MS 10000
-#define VERDICT_TIMEOUT_MS                                                                                   \
-    1500 /* how long a server may take to say that it does not like our certificate                          \
-          */
+#define VERDICT_TIMEOUT_MS 5000 /* for a server to say that it does not like our certificate */
 
 /* One handshake. */
 typedef struct Probe {
