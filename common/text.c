@@ -132,6 +132,16 @@ static size_t escape_json(uint32_t point, char out[static 16])
                             (unsigned)(0xdc00 | (point & 0x3ff)));
 }
 
+/* How many bytes there are before one that is not plain ASCII and shows as it is: nearly all, mostly. */
+static size_t plain_run(const char *text, size_t size)
+{
+    size_t length = 0;
+
+    while (length < size && text[length] >= ' ' && text[length] <= '~')
+        length++;
+    return length;
+}
+
 char *text_printable_json(const char *json)
 {
     enum { GROWTH_MAX = 6 }; /* DEL, one byte, becomes six */
@@ -140,11 +150,12 @@ char *text_printable_json(const char *json)
 
     while (out && left > 0) {
         uint32_t point = 0;
-        size_t length = text_character(json, left, &point);
+        size_t plain = plain_run(json, left);
+        size_t length = plain ? plain : text_character(json, left, &point);
         size_t step = length ? length : 1;
-        if (strchr("\r\n\t", *json)) { /* between the values: in strings JSON has none */
+        if (!plain && strchr("\r\n\t", *json)) { /* between the values: in strings JSON has none */
             *end++ = *json == '\r' ? ' ' : *json;
-        } else if (length > 0 && text_is_hostile(point)) { /* in strings only */
+        } else if (!plain && length > 0 && text_is_hostile(point)) { /* in strings only */
             end += escape_json(point, end);
         } else {
             memcpy(end, json, step);
