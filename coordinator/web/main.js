@@ -97,9 +97,9 @@ function logInView(error) {
       },
       el("img", { src: "/web/icon.svg", alt: "", width: "56", height: "56" }),
       el("h1", {}, "Beckon"),
+      el("input", { type: "text", autocomplete: "username", value: "beckon", hidden: true }), // for password managers
       el("label", { for: "token" }, "Your token"),
       token,
-      el("input", { type: "text", autocomplete: "username", value: "beckon", hidden: true }), // for password managers
       el("button", { class: "primary" }, "Log in"),
       problem,
       el("p", { class: "quiet-text" }, "An administrator makes one with ", el("code", {}, "beckon token create"), "."),

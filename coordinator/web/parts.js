@@ -127,7 +127,7 @@ export function requestRow(request, { withClient = true } = {}) {
       "div",
       { class: "what" },
       el("a", { class: "file", href: `#/request/${request.requestId}` }, printable(baseName(request.fileName))),
-      el("span", { class: "path" }, printable(request.fileName)),
+      request.fileName.includes("/") && el("span", { class: "path" }, printable(request.fileName)),
       el("span", { class: "from" }, withClient ? el("a", { href: `#/device/${request.clientId}` }, request.clientId) : null,
         el("time", { datetime: request.createdAt }, time(request.createdAt))),
     ),
