@@ -46,7 +46,10 @@ static int check_ticket(const Api *api, const Caller *caller, const char *token,
     if (r == TOKEN_E_EXPIRED)
         return refuse(refusal, 401, ERROR_UNAUTHENTICATED, "TICKET_EXPIRED",
                       "The ticket has expired; ask for the file again.");
-    if (r != 0)
+    if (r < 0)
+        return refuse(refusal, 503, ERROR_UNAVAILABLE, "TRY_AGAIN", "The ticket can't be checked now: %s.",
+                      strerror(-r));
+    if (r > 0)
         return refuse_ticket(refusal, token_error_text(r));
     if (ret_ticket->scope != TICKET_UPLOAD)
         return refuse_ticket(refusal, "it is not for an upload");
