@@ -13,10 +13,11 @@ def faketime_library():
 
 
 class Clock:
-    """Its monotonic one goes on as ever."""
+    """Its monotonic one goes on as ever. What it says is in a file beside the certificates, as a program in its cage reads no other
+    folder of the house. A worker reads none: it keeps the time that it started with."""
 
-    def __init__(self, path):
-        self.path = path
+    def __init__(self, house):
+        self.path = house.pki.folder / f"clock-{house.folder.name}"
         self.set(0)
 
     def set(self, offset_s):
