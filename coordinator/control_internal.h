@@ -86,8 +86,8 @@ int control_change(Control *control, Request *request, RequestEvent event, const
 
 /* --- command.c --- */
 
-/* Publishes the command now, if that is possible; else it stays due. So with a cancel, and with the command it
- * is said again. */
+/* Publishes the command now, if that is possible; else it stays due. So with a cancel, and with the command
+ * it is said again. */
 void command_publish(Control *control, Open *open, const Request *request);
 void command_publish_cancel(Control *control, const char *client, const char *id);
 /* Of a request that has ended without one: now, and a few times in the next hour. */
@@ -102,7 +102,8 @@ void command_tick_doubts(Control *control);
 int command_compare_doubt(const void *item, const void *key); /* for control->doubts */
 /* The agent has said `done`: ask for the receipt if it does not come by itself. */
 void command_expect_receipt(Control *control, Open *open);
-/* The client was heard on this request: the silence begins anew, but for a cancel that it has not ended by. */
+/* The client was heard on this request: the silence begins anew, but for a cancel that it has not ended by.
+ */
 void command_heard(Control *control, Open *open);
 /* The client came online: whatever is open for it is due. */
 void command_wake_client(Control *control, const char *client);
