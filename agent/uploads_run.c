@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define MISMATCHES_MAX 3        /* a digest that is wrong so often is not the link's fault */
+#define UNTIMELY_MAX 300        /* a day with the usual back-off */
 #define RUNNING_INTERVAL_MS 950 /* the worker ticks once a second */
 #define CANCELLING_MAX_MS                                                                                    \
     (7LL * 24 * 3600 * 1000) /* then the receiver has dropped it by itself, or is gone */
@@ -87,6 +88,13 @@ static void on_cancelled_ended(Uploads *uploads, Job *job, const UploadLine *res
     }
 }
 
+/* A ticket that is over for the receiver, but not yet for us: one of the clocks is wrong, and may be set. */
+static bool is_untimely(Job *job, const Problem *problem)
+{
+    return strcmp(problem->reason, "TICKET_EXPIRED") == 0 && job->expires_unix_s &&
+           ++job->untimely < UNTIMELY_MAX;
+}
+
 static void on_failed(Uploads *uploads, Job *job, const UploadLine *result)
 {
     bool mismatch = result->problem.code == ERROR_DATA_LOSS;
@@ -94,7 +102,8 @@ static void on_failed(Uploads *uploads, Job *job, const UploadLine *result)
     job->problem = result->problem;
     if (result->problem.code == ERROR_CANCELLED) {
         uploads_finish(uploads, job, UPLOAD_CANCELLED);
-    } else if (!result->retry || (mismatch && ++job->mismatches >= MISMATCHES_MAX)) {
+    } else if (!(result->retry || is_untimely(job, &result->problem)) ||
+               (mismatch && ++job->mismatches >= MISMATCHES_MAX)) {
         uploads_finish(uploads, job, UPLOAD_FAILED);
     } else if (is_expired(uploads, job)) {
         expire(uploads, job);
