@@ -1,6 +1,7 @@
 """A wall clock of one program's own, that jumps; by libfaketime."""
 
 from pathlib import Path
+from uuid import uuid4
 
 LIBRARIES = ["/usr/lib/{}/faketime/libfaketimeMT.so.1".format(machine) for machine in
              ("x86_64-linux-gnu", "aarch64-linux-gnu", "arm-linux-gnueabihf")]
@@ -17,7 +18,7 @@ class Clock:
     folder of the house. A worker reads none: it keeps the time that it started with."""
 
     def __init__(self, house):
-        self.path = house.pki.folder / f"clock-{house.folder.name}"
+        self.path = house.pki.folder / f"clock-{uuid4().hex}"
         self.set(0)
 
     def set(self, offset_s):
