@@ -46,6 +46,7 @@ typedef struct Job {
     unsigned openings;       /* of its file that failed after a restart */
     int64_t hold_ms;         /* the same: the receiver wants it not to start before */
     unsigned mismatches;     /* attempts that ended with a wrong digest */
+    unsigned untimely;       /* attempts whose ticket was over by the receiver's clock and not by ours */
     bool dropping;           /* the worker does not send, but tells the receiver of the cancel */
 } Job;
 

@@ -171,6 +171,8 @@ void command_release(Control *control, const char *client)
 
 void command_heard(Control *control, Open *open)
 {
+    if (open->cancel_asked)
+        return; /* whoever goes on sending has perhaps not heard of it */
     open->commands = 0;
     open->command_due_ms = control->config.monotonic_ms() + (int64_t)control->config.republish_ms;
 }
@@ -190,7 +192,14 @@ void command_publish(Control *control, Open *open, const Request *request)
 
 void command_publish_cancel(Control *control, const char *client, const char *id)
 {
-    (void)publish(control, TOPIC_CMD_CANCEL, client, id, "{}"); /* said again with the command */
+    Open *open = control_open(control, client, id);
+    int r = publish(control, TOPIC_CMD_CANCEL, client, id, "{}");
+    if (!open)
+        return;
+    open->commands = 0;
+    open->command_due_ms = 0;
+    if (!is_busy(r))
+        said(control, open);
 }
 
 void command_expect_receipt(Control *control, Open *open)
