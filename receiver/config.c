@@ -41,8 +41,7 @@ const ConfigKey receiver_config_keys[] = {
     KEY("limits", "connections_per_client", CONFIG_NUMBER, connections_per_client, .fallback = "64",
         .max = 100000),
     KEY("limits", "open_uploads", CONFIG_NUMBER, open_uploads, .fallback = "500", .min = 1, .max = 100000),
-    /* More than an agent may have begun, [agent] queue and concurrency: those that wait keep what they have.
-     */
+    /* More than an agent's queue and concurrency: what waits for its next attempt keeps what it has. */
     KEY("limits", "uploads_per_client", CONFIG_NUMBER, uploads_per_client, .fallback = "600", .min = 1,
         .max = 100000),
     KEY("limits", "incomplete_per_client", CONFIG_SIZE, incomplete_per_client, .fallback = "0"),
