@@ -46,7 +46,7 @@ typedef struct HttpAnswer {
     char upload_offset[32];
     char upload_length[32];
     char upload_complete[8];
-    uint64_t retry_after_ms; /* 0: not given */
+    uint64_t retry_after_ms; /* a day at most; 0: not given */
     size_t body_size;
     char body[HTTP_ANSWER_MAX + 1];
 } HttpAnswer;

@@ -26,9 +26,9 @@ typedef struct Job {
     bool has_size, has_sha256;
     uint64_t size_bytes, sent_bytes;
     uint8_t sha256[SHA256_SIZE];
+    bool restarted; /* begun anew once already, because the file was another */
     bool has_snapshot;
     Snapshot snapshot; /* of the file, when the bytes sent so far were read */
-    bool restarted;    /* begun anew once already, because the file was another */
     unsigned attempt;  /* starts of a worker so far; over restarts too, so that it only grows */
     Problem problem;   /* of the last attempt, or of the refusal */
     int64_t at_unix_ms;
@@ -37,16 +37,17 @@ typedef struct Job {
 
     /* of this process only */
     uint64_t tag;            /* of its report */
-    int fd;                  /* the open file, -1 when final */
     Worker *worker;          /* NULL: not running */
     struct Uploads *uploads; /* whose worker it is */
     Backoff backoff;         /* between attempts */
     int64_t due_ms;          /* on the monotonic clock: when the next attempt starts */
+    int64_t hold_ms;         /* the same: the receiver wants it not to start before */
     int64_t told_ms;         /* the same: when its state was reported last */
+    int fd;                  /* the open file, -1 when final */
     unsigned told_attempt;   /* 0: not yet that it runs */
     unsigned openings;       /* of its file that failed after a restart */
-    int64_t hold_ms;         /* the same: the receiver wants it not to start before */
     unsigned mismatches;     /* attempts that ended with a wrong digest */
+    unsigned untimely;       /* attempts whose ticket was over by the receiver's clock and not by ours */
     bool dropping;           /* the worker does not send, but tells the receiver of the cancel */
 } Job;
 

@@ -131,9 +131,11 @@ static int check(const Tickets *tickets, const char *id, const char *token, Tick
 {
     int r = ticket_verify(tickets->ring, token, tickets_now_unix_s(tickets), ret_ticket);
 
+    if (r < 0)
+        return -ENOMEM;
     if (r == TOKEN_E_EXPIRED)
         return refuse_expired(problem);
-    if (r != 0)
+    if (r > 0)
         return refuse_ticket(problem, token_error_text(r));
     if (ret_ticket->scope != TICKET_UPLOAD)
         return refuse_ticket(problem, "it is not for an upload");
@@ -175,15 +177,15 @@ int tickets_admit(Tickets *tickets, const char *id, const void *payload, size_t 
     Ticket *ticket CLEANUP(free_ptr) = calloc(1, sizeof(*ticket));
 
     if (!command || !ticket)
-        return problem_set(problem, ERROR_RESOURCE_EXHAUSTED, "OUT_OF_MEMORY",
-                           "The device is out of memory; ask again.");
+        return -ENOMEM;
     if (tickets->ring) {
         if (upload_command_ticket(payload, size, command->ticket, problem) < 0)
             return -1;
         if (!*command->ticket)
             return tickets_refuse_missing(problem);
-        if (check(tickets, id, command->ticket, ticket, problem) < 0)
-            return -1;
+        int r = check(tickets, id, command->ticket, ticket, problem);
+        if (r < 0)
+            return r;
     }
     if (upload_command_parse(payload, size, command, problem) < 0)
         return -1;

@@ -33,8 +33,9 @@ Tickets *tickets_free(Tickets *tickets);
 bool tickets_are_required(const Tickets *tickets);
 
 /* Reads a command for the upload id. With keys: checks the ticket before all else, refuses what does not
- * match it, and *ret_command says what the ticket says; *ret_issued_unix_s is its iat, 0 without keys. 0, or
- * -1 and *problem. */
+ * match it, and *ret_command says what the ticket says; *ret_issued_unix_s is its iat, 0 without keys. 0, -1
+ * and *problem, or -ENOMEM: it could not be judged, so it is as if it had not come; who needs it sends it
+ * again. */
 int tickets_admit(Tickets *tickets, const char *id, const void *payload, size_t size,
                   UploadCommand *ret_command, int64_t *ret_issued_unix_s, Problem *problem) MUST_CHECK;
 

@@ -129,7 +129,8 @@ int upload_line_parse(const char *text, size_t size, UploadLine *ret_line)
         line.kind = UPLOAD_LINE_FAILED;
         problem_from_json(error, &line.problem);
         if (json_get_bool(object, "retry", &line.retry) != JSON_OK ||
-            json_get_u64(object, "retry_after_ms", &line.retry_after_ms) != JSON_OK)
+            json_get_u64(object, "retry_after_ms", &line.retry_after_ms) != JSON_OK ||
+            line.retry_after_ms > UPLOAD_RETRY_AFTER_MAX_MS)
             return -1;
     }
     *ret_line = line;

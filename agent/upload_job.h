@@ -42,6 +42,8 @@ char *upload_job_format(const UploadJob *job);
 int upload_job_parse(const char *text, size_t size, UploadJob *ret_job) MUST_CHECK;
 void upload_job_free(UploadJob *job);
 
+#define UPLOAD_RETRY_AFTER_MAX_MS ((uint64_t)86400 * 1000) /* a worker in strange hands may say more */
+
 typedef enum UploadLineKind {
     UPLOAD_LINE_PROGRESS, /* sent_bytes */
     UPLOAD_LINE_DONE,     /* sha256: the receiver has it, verified (and so it is too late to drop it) */
@@ -54,7 +56,7 @@ typedef struct UploadLine {
     uint8_t sha256[SHA256_SIZE];
     Problem problem;
     bool retry;              /* another attempt may succeed */
-    uint64_t retry_after_ms; /* the receiver's wish; 0: none */
+    uint64_t retry_after_ms; /* the receiver's wish, up to UPLOAD_RETRY_AFTER_MAX_MS; 0: none */
 } UploadLine;
 
 /* With the newline at its end. The caller frees; NULL when out of memory. */

@@ -220,7 +220,10 @@ void uploads_command(Uploads *uploads, const char *id, const void *payload, size
 
     if (!command || is_repeated(uploads, id))
         return;
-    bool is_good = tickets_admit(uploads->tickets, id, payload, size, command, &issued_unix_s, &problem) == 0;
+    int r = tickets_admit(uploads->tickets, id, payload, size, command, &issued_unix_s, &problem);
+    if (r == -ENOMEM)
+        return;
+    bool is_good = r == 0;
     Job *job = job_new(id, is_good ? command : &(UploadCommand){0});
     if (!job)
         return;

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define MISMATCHES_MAX 3        /* a digest that is wrong so often is not the link's fault */
+#define UNTIMELY_MAX 300        /* a day with the usual back-off */
 #define RUNNING_INTERVAL_MS 950 /* the worker ticks once a second */
 #define CANCELLING_MAX_MS                                                                                    \
     (7LL * 24 * 3600 * 1000) /* then the receiver has dropped it by itself, or is gone */
@@ -59,6 +60,19 @@ static void try_again(Uploads *uploads, Job *job, uint64_t retry_after_ms)
     report_running(uploads, job);
 }
 
+/* Asked again, the receiver would say the same. */
+static bool is_unwelcome(const Problem *problem)
+{
+    return problem->code == ERROR_UNAUTHENTICATED || problem->code == ERROR_PERMISSION_DENIED;
+}
+
+static void give_up_dropping(Uploads *uploads, Job *job, const char *why)
+{
+    (void)problem_set(&job->problem, ERROR_CANCELLED, "CANCELLED",
+                      "Cancelled; the receiver, which %s, removes by itself what it has of the file.", why);
+    uploads_finish(uploads, job, UPLOAD_CANCELLED);
+}
+
 /* Of a job that is cancelled. Only the receiver knows whether the file has arrived all the same, so that it
  * is asked after the worker that was sending; and again, until it has answered. */
 static void on_cancelled_ended(Uploads *uploads, Job *job, const UploadLine *result)
@@ -66,11 +80,20 @@ static void on_cancelled_ended(Uploads *uploads, Job *job, const UploadLine *res
     if (result->problem.code == ERROR_CANCELLED || PLANTED("late-cancel")) {
         job->problem = result->problem;
         uploads_finish(uploads, job, UPLOAD_CANCELLED);
+    } else if (job->dropping && !result->retry && is_unwelcome(&result->problem)) {
+        give_up_dropping(uploads, job, "does not let us drop it");
     } else if (job->dropping) {
         (void)problem_set(&job->problem, ERROR_CANCELLED, "CANCELLING",
                           "Cancelled; the receiver could not be told yet: %s", result->problem.message);
         try_again(uploads, job, result->retry_after_ms);
     }
+}
+
+/* A ticket that is over for the receiver, but not yet for us: one of the clocks is wrong, and may be set. */
+static bool is_untimely(Job *job, const Problem *problem)
+{
+    return strcmp(problem->reason, "TICKET_EXPIRED") == 0 && job->expires_unix_s &&
+           ++job->untimely < UNTIMELY_MAX;
 }
 
 static void on_failed(Uploads *uploads, Job *job, const UploadLine *result)
@@ -80,7 +103,8 @@ static void on_failed(Uploads *uploads, Job *job, const UploadLine *result)
     job->problem = result->problem;
     if (result->problem.code == ERROR_CANCELLED) {
         uploads_finish(uploads, job, UPLOAD_CANCELLED);
-    } else if (!result->retry || (mismatch && ++job->mismatches >= MISMATCHES_MAX)) {
+    } else if (!(result->retry || is_untimely(job, &result->problem)) ||
+               (mismatch && ++job->mismatches >= MISMATCHES_MAX)) {
         uploads_finish(uploads, job, UPLOAD_FAILED);
     } else if (is_expired(uploads, job)) {
         expire(uploads, job);
@@ -126,10 +150,7 @@ static int start_drop(Uploads *uploads, Job *job)
     const char *url = agent_config_receiver(uploads->config, job->receiver);
 
     if (!url || clock_unix_ms() - job->cancelled_unix_ms > CANCELLING_MAX_MS) {
-        (void)problem_set(
-            &job->problem, ERROR_CANCELLED, "CANCELLED",
-            "Cancelled; the receiver could not be told, and removes by itself what it has of the file.");
-        uploads_finish(uploads, job, UPLOAD_CANCELLED);
+        give_up_dropping(uploads, job, "could not be told");
         return 0;
     }
     int nothing CLEANUP(close_fd) = open("/dev/null", O_RDONLY | O_CLOEXEC);

@@ -174,6 +174,8 @@ void command_release(Control *control, const char *client)
 
 void command_heard(Control *control, Open *open)
 {
+    if (open->cancel_asked)
+        return; /* whoever goes on sending has perhaps not heard of it */
     open->commands = 0;
     open->command_due_ms = control->config.monotonic_ms() + (int64_t)control->config.republish_ms;
 }
@@ -199,8 +201,14 @@ static int publish_cancel(Control *control, const char *client, const char *id, 
 
 void command_publish_cancel(Control *control, const Request *request)
 {
-    (void)publish_cancel(control, request->client, request->id,
-                         request->traceparent); /* said again with the command */
+    Open *open = control_open(control, request->client, request->id);
+    int r = publish_cancel(control, request->client, request->id, request->traceparent);
+    if (!open)
+        return;
+    open->commands = 0;
+    open->command_due_ms = 0;
+    if (!is_busy(r))
+        said(control, open);
 }
 
 void command_expect_receipt(Control *control, Open *open)

@@ -144,7 +144,7 @@ typedef struct Window {
 } Window;
 
 /* Publishes the command now, if that is possible and the client has no more of them than it takes; else it
- * stays due. */
+ * stays due. So with a cancel, and with the command it is said again. */
 void command_publish(Control *control, Open *open, const Request *request);
 void command_publish_cancel(Control *control, const Request *request);
 /* Of a request that has ended without one: now, and a few times in the next hour. */
@@ -159,7 +159,8 @@ void command_tick_doubts(Control *control);
 int command_compare_doubt(const void *item, const void *key); /* for control->doubts */
 /* The agent has said `done`: ask for the receipt if it does not come by itself. */
 void command_expect_receipt(Control *control, Open *open);
-/* The client was heard on this request: the silence begins anew. */
+/* The client was heard on this request: the silence begins anew, but for a cancel that it has not ended by.
+ */
 void command_heard(Control *control, Open *open);
 /* The client's queue is full: the command waits until one of its others has ended there. */
 void command_put_off(Control *control, Open *open);

@@ -295,7 +295,7 @@ static int check_signature(const KeyRing *ring, const char *kid, Part input, Par
     return TOKEN_E_SIGNATURE;
 }
 
-int jws_verify(const KeyRing *ring, const char *typ, const char *token, cJSON **ret_claims)
+static int verify(const KeyRing *ring, const char *typ, const char *token, cJSON **ret_claims)
 {
     Part parts[3];
     char kid[KID_SIZE];
@@ -309,4 +309,12 @@ int jws_verify(const KeyRing *ring, const char *typ, const char *token, cJSON **
     if (r != 0)
         return r;
     return decode_object(parts[1], TICKET_MAX, ret_claims);
+}
+
+/* cJSON and OpenSSL do not tell a lack of memory from a bad token, but malloc() has set errno. */
+int jws_verify(const KeyRing *ring, const char *typ, const char *token, cJSON **ret_claims)
+{
+    errno = 0;
+    int r = verify(ring, typ, token, ret_claims);
+    return r > 0 && errno == ENOMEM ? -ENOMEM : r;
 }

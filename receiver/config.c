@@ -42,7 +42,8 @@ const ConfigKey receiver_config_keys[] = {
     KEY("limits", "connections_per_client", CONFIG_NUMBER, connections_per_client, .fallback = "64",
         .max = 100000),
     KEY("limits", "open_uploads", CONFIG_NUMBER, open_uploads, .fallback = "500", .min = 1, .max = 100000),
-    KEY("limits", "uploads_per_client", CONFIG_NUMBER, uploads_per_client, .fallback = "16", .min = 1,
+    /* More than an agent's queue and concurrency: what waits for its next attempt keeps what it has. */
+    KEY("limits", "uploads_per_client", CONFIG_NUMBER, uploads_per_client, .fallback = "600", .min = 1,
         .max = 100000),
     KEY("limits", "incomplete_per_client", CONFIG_SIZE, incomplete_per_client, .fallback = "0"),
     KEY("limits", "free_space_floor", CONFIG_SIZE, free_space_floor, .fallback = "64M"),

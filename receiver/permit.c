@@ -38,15 +38,28 @@ static int refuse_ticket(Refusal *refusal, const char *why)
                   why);
 }
 
-static int check_ticket(const Api *api, const Caller *caller, const char *token, const char *id,
-                        Ticket *ret_ticket, Refusal *refusal)
+/* The time by which a ticket is judged. To ask how an upload stands, and to drop it, a device may for ever: a
+ * cancel may be told long after the ticket's end. */
+static int64_t time_of(const HttpRequest *request, const Caller *caller)
 {
-    int r = ticket_verify(api->coordinator_keys, token, clock_unix_ms() / 1000, ret_ticket);
+    const char *method = http_request_method(request);
+    bool sends_nothing = strcmp(method, "HEAD") == 0 || strcmp(method, "DELETE") == 0;
+
+    return caller->known && sends_nothing ? 0 : clock_unix_ms() / 1000;
+}
+
+static int check_ticket(const Api *api, const HttpRequest *request, const Caller *caller, const char *token,
+                        const char *id, Ticket *ret_ticket, Refusal *refusal)
+{
+    int r = ticket_verify(api->coordinator_keys, token, time_of(request, caller), ret_ticket);
 
     if (r == TOKEN_E_EXPIRED)
         return refuse(refusal, 401, ERROR_UNAUTHENTICATED, "TICKET_EXPIRED",
                       "The ticket has expired; ask for the file again.");
-    if (r != 0)
+    if (r < 0)
+        return refuse(refusal, 503, ERROR_UNAVAILABLE, "TRY_AGAIN", "The ticket can't be checked now: %s.",
+                      strerror(-r));
+    if (r > 0)
         return refuse_ticket(refusal, token_error_text(r));
     if (ret_ticket->scope != TICKET_UPLOAD)
         return refuse_ticket(refusal, "it is not for an upload");
@@ -99,7 +112,7 @@ int permit_read(const Api *api, const HttpRequest *request, const Caller *caller
     ticket = malloc(sizeof(*ticket));
     if (!ticket)
         return refuse(refusal, 503, ERROR_UNAVAILABLE, "TRY_AGAIN", "The receiver is out of memory.");
-    if (check_ticket(api, caller, token, id, ticket, refusal) < 0) {
+    if (check_ticket(api, request, caller, token, id, ticket, refusal) < 0) {
         log_warn("%s: ticket of %s refused: %s", http_request_address(request),
                  caller->known ? caller->name : "nobody", refusal->problem.message);
         return -1;

@@ -128,7 +128,7 @@ def clock(house):
     """Of all four programs."""
     if SANITIZED or not faketime_library():
         pytest.skip("needs faketime, and programs without sanitizers")
-    clock = Clock(house.folder / "clock")
+    clock = Clock(house)
     house.launch = {role: ([], clock.environment()) for role in ("broker", "receiver", "coordinator", "agent")}
     return clock
 

@@ -62,3 +62,19 @@ def test_answer_that_is_lost_is_asked_for_again_and_the_file_is_stored_once(hous
     assert_completes(house, begun, attempts=2)
     again = house.stored("restaurant_1", begun[1]).stat()
     assert (stored.st_ino, stored.st_mtime_ns) == (again.st_ino, again.st_mtime_ns)
+
+
+def test_line_that_breaks_all_the_time_costs_no_part_of_a_long_queue(house):
+    """While one waits for its next attempt another has its place: in the end all have begun, and none may lose what it has."""
+    agent = house.start_agent("restaurant_2", {"agent": {"concurrency": 8}, "receiver": {
+        "url": f"https://127.0.0.1:{house.line.port}", "rate": "20K", "backoff_min": "1m", "backoff_max": "1m"}})
+    ids = [house.ask("restaurant_2", agent.file(f"queued-{i}", os.urandom(SIZE))) for i in range(24)]
+    begun = set()
+    while len(begun) < len(ids) - 1 and not house.receiver.log_lines("needs the room"):
+        upload = wait_until(lambda: next((i for i in ids if i not in begun and any(path.stat().st_size for path in house.parts(i))), None),
+                            "another one to begin")
+        begun.add(upload)
+        if len(begun) % 8 == 0:
+            house.line.cut()
+    assert house.receiver.log_lines("needs the room") == []
+    agent.stop()

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from harness.house import write_config
+from harness.clock import Clock, faketime_library
+from harness.house import merge, write_config
 from harness.ports import free_port
 from harness.proxy import Proxy
 from harness.waiting import SANITIZED, wait_until
@@ -134,3 +135,33 @@ def test_cancel_does_not_wait_for_the_end_of_another_upload(house, line):
     assert house.request_row(other)["status"] == "running"
     assert house.cli("cancel", other).returncode == 0
     assert_cancelled(house, agent, other)
+
+
+@pytest.mark.parametrize("what", [
+    pytest.param("time", marks=pytest.mark.skipif(not faketime_library(), reason="libfaketime is not installed")), "key"])
+def test_cancel_outlives_the_ticket(house, what):
+    """The ticket's time is over, or its key is not the coordinator's any more, when the receiver can be told."""
+    clock, pki = Clock(house), house.pki
+    if what == "time":
+        house.launch["receiver"] = ([], clock.environment())
+    required = {"mqtt": {"port": free_port()}, "receiver": {"require_ticket": "yes"}}
+    house.start_broker()
+    house.start_receiver(required)
+    house.start_coordinator()
+    line = house.closing(Proxy(house.receiver_port))
+    agent = house.start_agent(CLIENT, {"agent": {"coordinator_key": pki.token_public("coordinator")}, "receiver": {
+        "url": f"https://127.0.0.1:{line.port}", "rate": "512K", "stall_time": "3s"}})
+    begun = house.ask(CLIENT, agent.file("source", os.urandom(SIZE)))
+    house.wait_bytes(begun)
+    go_dark(line)
+    cancel(house, house.observer(), begun)
+    if what == "time":
+        clock.set(30 * 86400)
+    else:
+        other = {"receiver": {"coordinator_key": pki.token_public("another")}}
+        write_config(house.folder / "receiver.conf", merge(house.receiver_config(), merge(required, other)))
+        house.receiver.restart()
+    line.light_up()
+    row = house.wait_status(begun, "cancelled", "completed", "failed")
+    assert row["status"] == "cancelled" and job(agent, begun)["status"]["state"] == "cancelled", row
+    assert not (what == "time" and house.parts(begun))  # a stranger's key: it is left to the receiver's own tidying

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(SANITIZED or not faketime_library(), reason="nee
 
 @pytest.mark.parametrize("jump_s, why", [(-30 * YEAR_S, "it is not valid yet"), (80 * YEAR_S, "it has expired")])
 def test_clock_of_the_receiver_that_jumps_ends_no_upload(house, jump_s, why):
-    clock = Clock(house.folder / "clock")
+    clock = Clock(house)
     house.launch["receiver"] = ([], clock.environment())
     house.start()
     agent = house.agents["restaurant_1"]
@@ -28,10 +28,23 @@ def test_clock_of_the_receiver_that_jumps_ends_no_upload(house, jump_s, why):
     assert house.stored("restaurant_1", request_id).read_bytes() == b"patient"
 
 
+def test_ticket_that_is_over_by_the_receivers_clock_alone_ends_no_upload(house):
+    clock = Clock(house)
+    house.launch["receiver"] = ([], clock.environment())
+    house.start()
+    agent = house.agents["restaurant_1"]
+    clock.set(30 * 86400)
+    request_id = house.ask("restaurant_1", agent.file("patient", b"patient"))
+    agent.wait_log(f"{request_id}: attempt .* failed: TICKET_EXPIRED")
+    clock.set(0)
+    row = house.wait_status(request_id, "completed", "failed")
+    assert row["status"] == "completed", row
+
+
 def test_certificate_that_would_never_do_is_refused_for_good(house):
     """Untimely is said only of one that would do at another time."""
     house.pki = Pki.make(house.folder / "pki")
-    clock = Clock(house.folder / "clock")
+    clock = Clock(house)
     house.launch["receiver"] = ([], clock.environment())
     kept = copy_of(house.pki.client("gone"), house.folder)
     house.pki.run("revoke", "client/gone")

@@ -22,7 +22,7 @@ CUT = (OSError, http.client.HTTPException)  # what a client sees of a connection
 @pytest.fixture(scope="module")
 def house(shared_house):
     shared_house.people_port = free_port()  # nobody listens there
-    shared_house.start_receiver({"limits": {"max_size": "1M"}})
+    shared_house.start_receiver({"limits": {"uploads_per_client": 16, "max_size": "1M"}})
     return shared_house
 
 

@@ -6,6 +6,11 @@
 
 #include <string.h>
 
+static bool same(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
 static void check_job(const char *text, size_t size)
 {
     UploadJob job = {0}, again = {0};
@@ -20,9 +25,11 @@ static void check_job(const char *text, size_t size)
     FUZZ_CHECK(written);
     if (strlen(written) <= UPLOAD_JOB_MAX) {
         FUZZ_CHECK(upload_job_parse(written, strlen(written), &again) == 0);
-        FUZZ_CHECK(strcmp(job.url, again.url) == 0 && strcmp(job.id, again.id) == 0 &&
-                   strcmp(job.path, again.path) == 0 && job.size_bytes == again.size_bytes &&
-                   job.rate_bytes_per_s == again.rate_bytes_per_s && job.attempt == again.attempt);
+        FUZZ_CHECK(same(job.url, again.url) && same(job.id, again.id) && same(job.path, again.path) &&
+                   same(job.proxy, again.proxy) && same(job.pin, again.pin) &&
+                   same(job.ticket, again.ticket));
+        FUZZ_CHECK(job.size_bytes == again.size_bytes && job.rate_bytes_per_s == again.rate_bytes_per_s &&
+                   job.attempt == again.attempt && job.require_sandbox == again.require_sandbox);
         upload_job_free(&again);
     }
     free(written);

@@ -1,6 +1,7 @@
 """A wall clock of one program's own, that jumps; by libfaketime."""
 
 from pathlib import Path
+from uuid import uuid4
 
 LIBRARIES = ["/usr/lib/{}/faketime/libfaketimeMT.so.1".format(machine) for machine in
              ("x86_64-linux-gnu", "aarch64-linux-gnu", "arm-linux-gnueabihf")]
@@ -13,10 +14,11 @@ def faketime_library():
 
 
 class Clock:
-    """Its monotonic one goes on as ever."""
+    """Its monotonic one goes on as ever. What it says is in a file beside the certificates, as a program in its cage reads no other
+    folder of the house. A worker reads none: it keeps the time that it started with."""
 
-    def __init__(self, path):
-        self.path = path
+    def __init__(self, house):
+        self.path = house.pki.folder / f"clock-{uuid4().hex}"
         self.set(0)
 
     def set(self, offset_s):

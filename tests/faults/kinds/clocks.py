@@ -15,7 +15,7 @@ def jumping(role):
         if SANITIZED or not faketime_library():
             raise Skipped("needs faketime, and programs without sanitizers")
         house = bench.make_house()
-        clock = Clock(house.folder / "clock")
+        clock = Clock(house)
         add_environment(house, role, clock.environment())
         with bench.house(house=house):
             victim = daemons_of(house)[role]

@@ -3,7 +3,8 @@
 import os
 
 from engine.bench import CLIENT
-from engine.judge import Upload, stored_state, wait_final
+from engine.judge import FINAL, Upload, state_of, stored_state, wait_final
+from harness.waiting import wait_until
 
 
 def change(name):
@@ -14,7 +15,7 @@ def change(name):
             for _ in bench.rounds():
                 data = bench.rng.randbytes(bench.rng.randrange(60_000, 400_000))
                 upload = bench.ask(house, data, rate=bench.rng.choice([600_000, 1_500_000]))
-                bench.sleep(0.35)
+                wait_until(lambda: house.parts(upload.id) or state_of(house, upload) in FINAL, "its first bytes to arrive")
                 if name != "cut" or bench.rng.random() < 0.5:
                     house.link.cut()  # else it becomes shorter while it is read
                 new = CHANGES[name](bench, upload, data)

@@ -98,15 +98,22 @@ static void longest_problem_still_fits_a_line(void **state)
     assert_same_line(&failed);
 }
 
-static void half_a_line_is_refused(void **state)
+#define FAILED "{\"sent\":1,\"error\":{\"code\":\"internal\"},\"retry\":true,\"retry_after_ms\":"
+
+static void half_a_line_is_refused_and_so_is_a_wait_for_ever(void **state)
 {
-    static const char *const bad[] = {"", "{\"sent\":1", "{}", "{\"sent\":1,\"sha256\":\"00\"}",
-                                      "{\"sent\":1,\"error\":{\"code\":\"internal\"}}"};
+    static const char *const bad[] = {"",
+                                      "{\"sent\":1",
+                                      "{}",
+                                      "{\"sent\":1,\"sha256\":\"00\"}",
+                                      "{\"sent\":1,\"error\":{\"code\":\"internal\"}}",
+                                      FAILED "9007199254740992}"};
     UploadLine line;
     (void)state;
 
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
         assert_int_equal(upload_line_parse(bad[i], strlen(bad[i]), &line), -1);
+    assert_int_equal(upload_line_parse(FAILED "86400000}", strlen(FAILED "86400000}"), &line), 0);
 }
 
 int main(void)
@@ -116,7 +123,7 @@ int main(void)
         cmocka_unit_test(job_with_a_bad_id_or_a_missing_member_is_refused),
         cmocka_unit_test(lines_come_back_as_they_were_written),
         cmocka_unit_test(longest_problem_still_fits_a_line),
-        cmocka_unit_test(half_a_line_is_refused),
+        cmocka_unit_test(half_a_line_is_refused_and_so_is_a_wait_for_ever),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -551,6 +551,44 @@ static void a_cancel_is_asked_and_the_agent_decides(void **state)
     assert_string_equal(problem.reason, "ALREADY_FINAL");
 }
 
+/* One that says every second how far it is, and so gives no reason to repeat its command. */
+static void talk(Fixture *fixture, const char *id, unsigned seconds)
+{
+    for (unsigned i = 0; i < seconds; i++) {
+        say_status(fixture, "dev1", id, RUNNING);
+        pass(fixture, 1);
+    }
+}
+
+static void a_cancel_that_was_lost_is_said_again_to_an_agent_that_goes_on(void **state)
+{
+    Fixture *fixture = *state;
+    Problem problem;
+    come_online(fixture, "dev1");
+    Request request = ask(fixture, "dev1", "/srv/x"), cancelled;
+    talk(fixture, request.id, 1);
+    control_on_connection(fixture->control, false);
+    fixture->refuse = -ENOTCONN;
+    assert_int_equal(control_cancel(fixture->control, everything(), NULL, request.id, &cancelled, &problem),
+                     0);
+    fixture->refuse = 0;
+    control_on_connection(fixture->control, true);
+    talk(fixture, request.id, 2);
+    assert_int_equal(commands(fixture, "cancel", request.id), 1);
+
+    fixture->count = 0; /* the agent was killed before it had read it, and has begun anew */
+    come_online(fixture, "dev1");
+    talk(fixture, request.id, 310);
+    assert_int_equal(commands(fixture, "cancel", request.id), 1);
+
+    fixture->refuse = -ENOBUFS;
+    Request other = ask(fixture, "dev1", "/srv/y");
+    assert_int_equal(control_cancel(fixture->control, everything(), NULL, other.id, &cancelled, &problem), 0);
+    fixture->refuse = 0;
+    talk(fixture, other.id, 2);
+    assert_int_equal(commands(fixture, "cancel", other.id), 1);
+}
+
 static void an_agents_word_does_not_leave_a_final_state(void **state)
 {
     Fixture *fixture = *state;
@@ -1016,6 +1054,7 @@ int main(void)
         TEST(a_question_without_a_broker_waits_for_it),
         TEST(a_thousand_requests_do_not_expire_at_once),
         TEST(a_cancel_is_asked_and_the_agent_decides),
+        TEST(a_cancel_that_was_lost_is_said_again_to_an_agent_that_goes_on),
         TEST(an_agents_word_does_not_leave_a_final_state),
         TEST(progress_is_not_worth_a_write),
         TEST(messages_that_are_not_valid_change_nothing),

@@ -693,6 +693,33 @@ static void only_one_ed25519_key_a_file_is_taken(void **state)
     assert_int_equal(signing_key_load("/nonexistent/key", &none), -ENOENT);
 }
 
+static unsigned allocations, failing_allocation;
+
+static void *failing_malloc(size_t size)
+{
+    if (++allocations != failing_allocation)
+        return malloc(size);
+    errno = ENOMEM;
+    return NULL;
+}
+
+static void a_lack_of_memory_is_no_verdict_on_a_token(void **state)
+{
+    cJSON_Hooks hooks = {.malloc_fn = failing_malloc, .free_fn = free};
+    int r = -ENOMEM;
+    (void)state;
+    cJSON_InitHooks(&hooks);
+    for (failing_allocation = 1; r != 0 && failing_allocation < 1000; failing_allocation++) {
+        Ticket ticket;
+        allocations = 0;
+        r = ticket_verify(ring, PYJWT_TICKET, NOW, &ticket);
+        assert_true(r == -ENOMEM || (r == 0 && allocations < failing_allocation));
+    }
+    cJSON_InitHooks(NULL);
+    assert_true(failing_allocation > 10);
+    assert_int_equal(r, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -719,6 +746,7 @@ int main(void)
         cmocka_unit_test(key_is_found_among_two_with_and_without_kid),
         cmocka_unit_test(strangers_key_is_refused),
         cmocka_unit_test(only_one_ed25519_key_a_file_is_taken),
+        cmocka_unit_test(a_lack_of_memory_is_no_verdict_on_a_token),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
