@@ -20,6 +20,9 @@ def install(folder):
         pytest.skip("no node and npm here")
     if not shutil.which("chromium"):
         pytest.skip("no chromium here")
+    version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout
+    if int(version.strip("v \n").split(".")[0]) < 20:
+        pytest.skip(f"node {version.strip()} is older than Playwright wants")
     for name in ("package.json", "package-lock.json", "browser.mjs"):
         shutil.copy(HERE / name, folder)
     done = subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, capture_output=True,
