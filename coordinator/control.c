@@ -132,7 +132,7 @@ int control_new(const ControlConfig *config, Control **ret_control)
     control->open = (Sorted){.compare = compare_open, .max = OPEN_REQUESTS_MAX};
     control->doubts = (Sorted){.compare = command_compare_doubt, .max = OPEN_REQUESTS_MAX};
     control->batches = (Sorted){.compare = batch_compare, .max = OPEN_REQUESTS_MAX};
-    int r = -pthread_mutex_init(&control->mutex, NULL);
+    int r = turns_init(&control->turns);
     if (r < 0) {
         free(control);
         return r;
@@ -161,7 +161,7 @@ Control *control_free(Control *control)
     sorted_deinit(&control->open, free);
     sorted_deinit(&control->doubts, free);
     sorted_deinit(&control->batches, free);
-    (void)pthread_mutex_destroy(&control->mutex);
+    turns_deinit(&control->turns);
     free(control);
     return NULL;
 }

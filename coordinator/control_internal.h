@@ -6,8 +6,7 @@
 #include "coordinator/request_state.h"
 #include "coordinator/sorted.h"
 #include "coordinator/store_batches.h"
-
-#include <pthread.h>
+#include "coordinator/turns.h"
 
 /* A client, and when it was last written: a heartbeat alone is not worth an fsync. */
 typedef struct Known {
@@ -68,7 +67,7 @@ typedef struct History {
 
 struct Control {
     ControlConfig config;
-    pthread_mutex_t mutex;
+    Turns turns;
     bool connected;
     Sorted clients; /* Known, by client id */
     Sorted open;    /* Open, by RequestKey */
@@ -77,15 +76,15 @@ struct Control {
     History history;
 };
 
-static inline void control_unlock(pthread_mutex_t **mutex)
+static inline void control_unlock(Turns **turns)
 {
-    (void)pthread_mutex_unlock(*mutex);
+    turns_leave(*turns);
 }
 
-/* Holds the mutex until the end of the scope. */
+/* Holds the lock until the end of the scope. */
 #define LOCKED(control)                                                                                      \
-    pthread_mutex_t *locked_ CLEANUP(control_unlock) = &(control)->mutex;                                    \
-    (void)pthread_mutex_lock(locked_)
+    Turns *locked_ CLEANUP(control_unlock) = &(control)->turns;                                              \
+    turns_take(locked_)
 
 /* --- control.c --- */
 
