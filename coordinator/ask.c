@@ -165,8 +165,8 @@ int control_create(Control *control, const Grant *grant, const NewRequest *wante
     return 0;
 }
 
-static int locate(Control *control, const Grant *grant, const char *client, const char *id,
-                  Request *ret_request, Problem *problem)
+int ask_locate(Control *control, const Grant *grant, const char *client, const char *id, Request *ret_request,
+               Problem *problem)
 {
     int r = STORE_E_ABSENT;
     if (!client)
@@ -188,14 +188,14 @@ int control_get(Control *control, const Grant *grant, const char *client, const 
                 Request *ret_request, Problem *problem)
 {
     LOCKED(control);
-    return locate(control, grant, client, id, ret_request, problem);
+    return ask_locate(control, grant, client, id, ret_request, problem);
 }
 
 int control_cancel(Control *control, const Grant *grant, const char *client, const char *id,
                    Request *ret_request, Problem *problem)
 {
     LOCKED(control);
-    if (locate(control, grant, client, id, ret_request, problem) < 0)
+    if (ask_locate(control, grant, client, id, ret_request, problem) < 0)
         return -1;
     TRACED(ret_request->traceparent);
     if (ret_request->state == UPLOAD_CANCELLED)
@@ -224,7 +224,7 @@ static int find_cursor(Control *control, const Grant *grant, const PageWanted *w
         return ask_no_memory(problem);
     if (!wanted->after_id)
         return 0;
-    int r = locate(control, grant, wanted->after_client, wanted->after_id, last, problem);
+    int r = ask_locate(control, grant, wanted->after_client, wanted->after_id, last, problem);
     if (r == 0)
         *ret_seq = last->seq;
     else if (problem->code == ERROR_NOT_FOUND)

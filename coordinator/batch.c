@@ -14,9 +14,10 @@ bool batch_is_seen(const Grant *grant, const char *maker)
     return strcmp(grant->user, maker) == 0 || (grant_has(grant, GRANT_ADMIN) && grant_sees_all(grant));
 }
 
-static bool is_over(const Batch *batch)
+bool batch_is_over(const Batch *batch)
 {
-    return batch->counts.unasked + batch->counts.queued + batch->counts.running == 0;
+    bool asks = batch->end == BATCH_GOES_ON && batch->counts.unasked > 0;
+    return !asks && batch->counts.queued + batch->counts.running == 0;
 }
 
 const char *batch_state_name(const Batch *batch)
@@ -27,7 +28,7 @@ const char *batch_state_name(const Batch *batch)
         return "stopped";
     if (batch->counts.unasked > 0)
         return "asking";
-    return is_over(batch) ? "done" : "waiting";
+    return batch_is_over(batch) ? "done" : "waiting";
 }
 
 /* --- whom --- */
@@ -233,8 +234,7 @@ int batch_cancel(Control *control, const Grant *grant, const char *id, Batch *re
         return -1;
     if (ret_batch->end == BATCH_CANCELLED)
         return 0;
-    if (is_over(ret_batch) ||
-        (ret_batch->end == BATCH_STOPPED && ret_batch->counts.queued + ret_batch->counts.running == 0))
+    if (batch_is_over(ret_batch))
         return problem_set(problem, ERROR_FAILED_PRECONDITION, "ALREADY_FINAL",
                            "The batch is %s already; there is nothing left to cancel.",
                            batch_state_name(ret_batch));

@@ -48,5 +48,8 @@ void batch_tell(Control *control, const Grant *grant, const char *id);
 /* Whether a user may know of a batch of this maker. */
 bool batch_is_seen(const Grant *grant, const char *maker);
 
+/* Nothing of it will happen any more, but late receipts. */
+bool batch_is_over(const Batch *batch);
+
 /* "asking", "waiting", "done", "stopped" or "cancelled". */
 const char *batch_state_name(const Batch *batch);

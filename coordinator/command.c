@@ -17,27 +17,27 @@
 #define DOUBLINGS_MAX                                                                                        \
     6 /* of the silence: five minutes become five hours, for the broker queues what we repeat */
 
-static int64_t doubled(uint64_t base_ms, unsigned times, uint64_t max_ms)
+int64_t command_doubled(uint64_t base_ms, unsigned times, uint64_t max_ms)
 {
     uint64_t wait_ms = base_ms << (times < DOUBLINGS_MAX ? times : DOUBLINGS_MAX);
     return (int64_t)(wait_ms < max_ms ? wait_ms : max_ms);
 }
 
 /* The broker takes nothing now: what is due stays due. Another error is not cured by haste. */
-static bool is_busy(int error)
+bool command_is_busy(int error)
 {
     return error == -ENOTCONN || error == -ENOBUFS;
 }
 
 /* 0 or a negative errno. */
-static int publish(Control *control, TopicKind kind, const char *client, const char *id, const char *payload)
+int command_send(Control *control, TopicKind kind, const char *client, const char *id, const char *payload)
 {
     char topic[TOPIC_SIZE];
     (void)topic_format(kind, client, id, topic);
     int r = control->config.publish(control->config.publish_userdata, topic, payload, strlen(payload));
     if (r == 0 && kind < FIGURES_TOPICS)
         counter_add(&figures.commands[kind], 1);
-    if (r < 0 && !is_busy(r))
+    if (r < 0 && !command_is_busy(r))
         log_at(LOG_LEVEL_ERROR, client, id, "can't publish the command: %s", strerror(-r));
     return r;
 }
@@ -81,7 +81,7 @@ static int publish_upload(Control *control, const Request *request)
     if (r < 0)
         return r;
     char *payload CLEANUP(free_secret) = upload_command_format(command);
-    return payload ? publish(control, TOPIC_CMD_UPLOAD, request->client, request->id, payload) : -ENOMEM;
+    return payload ? command_send(control, TOPIC_CMD_UPLOAD, request->client, request->id, payload) : -ENOMEM;
 }
 
 static bool is_online(Control *control, const char *client)
@@ -183,20 +183,20 @@ void command_heard(Control *control, Open *open)
 static void said(Control *control, Open *open)
 {
     open->out = true;
-    open->command_due_ms =
-        control->config.monotonic_ms() + doubled(control->config.republish_ms, open->commands++, INT64_MAX);
+    open->command_due_ms = control->config.monotonic_ms() +
+                           command_doubled(control->config.republish_ms, open->commands++, INT64_MAX);
 }
 
 void command_publish(Control *control, Open *open, const Request *request)
 {
-    if (room_of(control, open->client) > 0 && !is_busy(publish_upload(control, request)))
+    if (room_of(control, open->client) > 0 && !command_is_busy(publish_upload(control, request)))
         said(control, open);
 }
 
 static int publish_cancel(Control *control, const char *client, const char *id, const char *traceparent)
 {
     char *payload CLEANUP(free_ptr) = cancel_command_format(traceparent);
-    return payload ? publish(control, TOPIC_CMD_CANCEL, client, id, payload) : -ENOMEM;
+    return payload ? command_send(control, TOPIC_CMD_CANCEL, client, id, payload) : -ENOMEM;
 }
 
 void command_publish_cancel(Control *control, const Request *request)
@@ -207,7 +207,7 @@ void command_publish_cancel(Control *control, const Request *request)
         return;
     open->commands = 0;
     open->command_due_ms = 0;
-    if (!is_busy(r))
+    if (!command_is_busy(r))
         said(control, open);
 }
 
@@ -242,10 +242,10 @@ static int say_again(Control *control, Open *open)
 {
     int r = 0;
     if (open->state != UPLOAD_QUEUED && !open->done)
-        r = publish(control, TOPIC_CMD_RECEIPT, open->client, open->id, "{}");
+        r = command_send(control, TOPIC_CMD_RECEIPT, open->client, open->id, "{}");
     if (r == 0 && is_online(control, open->client))
         r = say_commands(control, open);
-    if (!is_busy(r))
+    if (!command_is_busy(r))
         said(control, open);
     return r;
 }
@@ -256,14 +256,15 @@ bool command_tick(Control *control, Open *open, Window *window)
     int64_t now_ms = control->config.monotonic_ms();
     int r = 0;
     if (open->done && now_ms >= open->receipt_due_ms) {
-        r = publish(control, TOPIC_CMD_RECEIPT, open->client, open->id, "{}");
-        if (!is_busy(r))
-            open->receipt_due_ms = now_ms + doubled(RECEIPT_WAIT_MS, ++open->receipts, RECEIPT_WAIT_MAX_MS);
+        r = command_send(control, TOPIC_CMD_RECEIPT, open->client, open->id, "{}");
+        if (!command_is_busy(r))
+            open->receipt_due_ms =
+                now_ms + command_doubled(RECEIPT_WAIT_MS, ++open->receipts, RECEIPT_WAIT_MAX_MS);
     }
-    if (!is_busy(r) && now_ms >= open->command_due_ms &&
+    if (!command_is_busy(r) && now_ms >= open->command_due_ms &&
         (!is_held(open) || enter(control, open->client, window)))
         r = say_again(control, open);
-    return !is_busy(r);
+    return !command_is_busy(r);
 }
 
 /* The next tick publishes them, so that a client that comes and goes all the time costs no more than that. */
@@ -321,9 +322,10 @@ static Doubt *add_doubt(Control *control, const char *client, const char *id)
 /* 0 or a negative errno. */
 static int ask(Control *control, Doubt *doubt)
 {
-    int r = publish(control, TOPIC_CMD_RECEIPT, doubt->client, doubt->id, "{}");
-    if (!is_busy(r))
-        doubt->due_ms = control->config.monotonic_ms() + doubled(DOUBT_WAIT_MS, doubt->asked++, INT64_MAX);
+    int r = command_send(control, TOPIC_CMD_RECEIPT, doubt->client, doubt->id, "{}");
+    if (!command_is_busy(r))
+        doubt->due_ms =
+            control->config.monotonic_ms() + command_doubled(DOUBT_WAIT_MS, doubt->asked++, INT64_MAX);
     return r;
 }
 
@@ -334,7 +336,7 @@ void command_ask_receipt(Control *control, const char *client, const char *id)
     if (!doubt)
         doubt = add_doubt(control, client, id);
     if (!doubt) {
-        (void)publish(control, TOPIC_CMD_RECEIPT, client, id, "{}");
+        (void)command_send(control, TOPIC_CMD_RECEIPT, client, id, "{}");
         return;
     }
     doubt->asked = 0;
@@ -367,7 +369,7 @@ void command_tick_doubts(Control *control)
     int64_t now_ms = control->config.monotonic_ms();
     for (size_t i = 0; i < control->doubts.count;) {
         Doubt *doubt = control->doubts.items[i];
-        if (now_ms >= doubt->due_ms && is_busy(ask(control, doubt)))
+        if (now_ms >= doubt->due_ms && command_is_busy(ask(control, doubt)))
             return;
         if (doubt->asked < DOUBT_QUESTIONS)
             i++;

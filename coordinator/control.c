@@ -131,6 +131,7 @@ int control_new(const ControlConfig *config, Control **ret_control)
     control->clients = (Sorted){.compare = compare_known, .max = CLIENTS_MAX};
     control->open = (Sorted){.compare = compare_open, .max = OPEN_REQUESTS_MAX};
     control->doubts = (Sorted){.compare = command_compare_doubt, .max = OPEN_REQUESTS_MAX};
+    control->removals = (Sorted){.compare = command_compare_doubt, .max = OPEN_REQUESTS_MAX};
     control->batches = (Sorted){.compare = batch_compare, .max = OPEN_REQUESTS_MAX};
     int r = turns_init(&control->turns);
     if (r < 0) {
@@ -142,6 +143,8 @@ int control_new(const ControlConfig *config, Control **ret_control)
         r = store_each_open_request(config->store, load_request, control);
     if (r == 0)
         r = command_load_doubts(control);
+    if (r == 0)
+        r = removal_load(control);
     if (r == 0)
         r = batch_load(control);
     if (r < 0) {
@@ -161,6 +164,7 @@ Control *control_free(Control *control)
     sorted_deinit(&control->open, free);
     sorted_deinit(&control->doubts, free);
     sorted_deinit(&control->batches, free);
+    sorted_deinit(&control->removals, free);
     turns_deinit(&control->turns);
     free(control);
     return NULL;
@@ -253,6 +257,7 @@ void control_on_connection(Control *control, bool connected)
         return;
     follow_reconnect(control);
     command_wake_all(control);
+    removal_wake(control);
 }
 
 bool control_is_connected(Control *control)
@@ -344,6 +349,25 @@ static void on_receipt(Control *control, const Topic *topic, const void *payload
     follow_receipt(control, &receipt, stored, traceparent);
 }
 
+/* As with a receipt. */
+static void on_removed(Control *control, const Topic *topic, const void *payload, size_t size)
+{
+    char token[TICKET_MAX];
+    Removal removal;
+    int r = TOKEN_E_INVALID;
+    if (removal_message_parse(payload, size, token) == 0)
+        r = removal_verify(control->config.receipt_keys, token, &removal);
+    if (r == 0 && (strcmp(removal.client, topic->client) != 0 || strcmp(removal.upload, topic->upload) != 0))
+        r = TOKEN_E_INVALID;
+    if (r != 0) {
+        log_at(LOG_LEVEL_WARN, topic->client, topic->upload, "dropped a removal that proves nothing: %s",
+               token_error_text(r));
+        return;
+    }
+    LOCKED(control);
+    removal_follow(control, &removal);
+}
+
 void control_on_message(Control *control, const char *topic_text, const void *payload, size_t size,
                         bool retained)
 {
@@ -362,6 +386,10 @@ void control_on_message(Control *control, const char *topic_text, const void *pa
     case TOPIC_RECEIPT:
         on_receipt(control, &topic, payload, size);
         break;
+    case TOPIC_REMOVED:
+        on_removed(control, &topic, payload, size);
+        break;
+    case TOPIC_CMD_REMOVE:
     case TOPIC_CMD_UPLOAD:
     case TOPIC_CMD_CANCEL:
     case TOPIC_CMD_RECEIPT:
@@ -414,6 +442,8 @@ void control_tick(Control *control)
     }
     if (room)
         command_tick_doubts(control);
+    if (room)
+        removal_tick(control);
     batch_tick(control, room);
     history_tick(control);
 }

@@ -100,6 +100,11 @@ typedef struct PageWanted {
     const char *after_client, *after_id; /* the last row of the page before; NULL: from the newest */
 } PageWanted;
 
+/* Asks the receiver to remove the content of a completed request, again until it has; in the name of the
+ * grant's user. Of one that is removed already that is no problem. */
+int control_remove(Control *control, const Grant *grant, const char *client, const char *id,
+                   Request *ret_request, Problem *problem) MUST_CHECK;
+
 /* Newest first. */
 int control_list(Control *control, const Grant *grant, const PageWanted *wanted, Request *rows, size_t max,
                  size_t *ret_count, Problem *problem) MUST_CHECK;

@@ -7,6 +7,7 @@
 #include "coordinator/sorted.h"
 #include "coordinator/store_batches.h"
 #include "coordinator/turns.h"
+#include "protocol/topic.h"
 
 /* A client, and when it was last written: a heartbeat alone is not worth an fsync. */
 typedef struct Known {
@@ -69,10 +70,11 @@ struct Control {
     ControlConfig config;
     Turns turns;
     bool connected;
-    Sorted clients; /* Known, by client id */
-    Sorted open;    /* Open, by RequestKey */
-    Sorted doubts;  /* Doubt, by RequestKey */
-    Sorted batches; /* Busy, by batch id */
+    Sorted clients;  /* Known, by client id */
+    Sorted open;     /* Open, by RequestKey */
+    Sorted doubts;   /* Doubt, by RequestKey */
+    Sorted batches;  /* Busy, by batch id */
+    Sorted removals; /* Doubt, by RequestKey: the receiver is asked to remove their content */
     History history;
 };
 
@@ -115,6 +117,9 @@ void ask_fill_key(const Grant *grant, const NewRequest *wanted, char out[static 
 int ask_key_reused(Problem *problem, const char *made);
 int ask_store_problem(Problem *problem, int error);
 int ask_no_memory(Problem *problem);
+/* Finds one request as REST names it, within what grant sees. 0, or -1. */
+int ask_locate(Control *control, const Grant *grant, const char *client, const char *id, Request *ret_request,
+               Problem *problem) MUST_CHECK;
 
 /* --- batch_run.c --- */
 
@@ -129,12 +134,30 @@ void batch_touch(Control *control, const char *id);
 /* Asks, stops and cancels; tells what has changed. Without room at the broker nobody is asked. */
 void batch_tick(Control *control, bool room_at_broker);
 
+/* --- removal.c --- */
+
+/* After a start. 0 or a negative errno. */
+int removal_load(Control *control) MUST_CHECK;
+/* Asks again what is due, until the broker takes no more. */
+void removal_tick(Control *control);
+/* After a connect: everything is due. */
+void removal_wake(Control *control);
+/* The receiver has said so, and signed it. */
+void removal_follow(Control *control, const Removal *removal);
+
 /* --- history.c --- */
 
 /* Forgets some of the requests, and batches, that are final and older or more than are to be kept. */
 void history_tick(Control *control);
 
 /* --- command.c --- */
+
+/* Publishes anything: 0 or a negative errno. Not logged are those for which command_is_busy(): the broker
+ * takes nothing now; what is due stays due. */
+int command_send(Control *control, TopicKind kind, const char *client, const char *id, const char *payload);
+bool command_is_busy(int error);
+/* base_ms, doubled so many times within reason. */
+int64_t command_doubled(uint64_t base_ms, unsigned times, uint64_t max_ms);
 
 /* How many commands more the client of the last look may be sent. */
 typedef struct Window {

@@ -72,11 +72,12 @@ static void on_link_ready(void *userdata, short revents)
 
 static int start_link(Coordinator *coordinator, const CoordinatorConfig *config)
 {
-    char status[TOPIC_SIZE], presence[TOPIC_SIZE], receipt[TOPIC_SIZE];
+    char status[TOPIC_SIZE], presence[TOPIC_SIZE], receipt[TOPIC_SIZE], removed[TOPIC_SIZE];
     const char *const subscriptions[] = {
         topic_format(TOPIC_STATUS, "+", "+", status),
         topic_format(TOPIC_PRESENCE, "+", NULL, presence),
         topic_format(TOPIC_RECEIPT, "+", "+", receipt),
+        topic_format(TOPIC_REMOVED, "+", "+", removed),
     };
     MqttLinkConfig link = mqtt_config_link(&config->mqtt);
 

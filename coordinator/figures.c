@@ -18,13 +18,16 @@ static void write_requests(MetricsPage *page, const FiguresNow *now)
                            counter_get(&figures.ended[state]));
     metrics_histogram(page, "beckon_request_duration_seconds", "From being asked for to completed.",
                       &figures.duration);
-    metrics_gauge(page, "beckon_batches_active", "Batches that are not at their end.", now->batches_active);
+    metrics_gauge(page, "beckon_batches_active",
+                  "Batches that have clients still to be asked, or requests to cancel.", now->batches_active);
 }
 
 static void write_commands(MetricsPage *page)
 {
-    static const char *const names[FIGURES_TOPICS] = {
-        [TOPIC_CMD_UPLOAD] = "upload", [TOPIC_CMD_CANCEL] = "cancel", [TOPIC_CMD_RECEIPT] = "receipt"};
+    static const char *const names[FIGURES_TOPICS] = {[TOPIC_CMD_UPLOAD] = "upload",
+                                                      [TOPIC_CMD_CANCEL] = "cancel",
+                                                      [TOPIC_CMD_RECEIPT] = "receipt",
+                                                      [TOPIC_CMD_REMOVE] = "remove"};
 
     metrics_family(page, "counter", "beckon_commands_published_total",
                    "Commands that were given to the broker, those that were said again too.");

@@ -142,32 +142,44 @@ void batches_post(Call *call, const cJSON *object, NewRequest *wish)
 
 /* --- one batch --- */
 
-static void answer_batch(Call *call, unsigned status,
-                         int (*verb)(Control *, const Grant *, const char *, Batch *, Problem *))
+/* NULL after an answer. The caller frees, after its own answer. */
+static Batch *find(Call *call)
 {
     Problem problem;
-    Batch *batch CLEANUP(free_ptr) = malloc(sizeof(*batch));
+    Batch *batch = malloc(sizeof(*batch));
     if (!batch) {
         http_request_abort(call->request);
-        return;
+        return NULL;
     }
     call->upload = call->id;
-    if (verb(call->rest->control, &call->grant, call->id, batch, &problem) < 0) {
-        call_refuse(call, 0, &problem);
-        return;
+    if (batch_get(call->rest->control, &call->grant, call->id, batch, &problem) == 0) {
+        call->file = batch->path;
+        return batch;
     }
-    call->file = batch->path;
-    call_answer(call, status, rest_batch_json(batch));
+    free(batch);
+    call_refuse(call, 0, &problem);
+    return NULL;
 }
 
 void batches_get(Call *call)
 {
-    answer_batch(call, 200, batch_get);
+    Batch *batch CLEANUP(free_ptr) = find(call);
+    if (batch)
+        call_answer(call, 200, rest_batch_json(batch));
 }
 
+/* As with one request: what is over is not cancelled, and answered like any other mistake. */
 void batches_delete(Call *call)
 {
-    answer_batch(call, 202, batch_cancel);
+    Problem problem;
+    Batch *batch CLEANUP(free_ptr) = find(call);
+    if (!batch)
+        return;
+    if ((!batch_is_over(batch) && call_audit(call, 202, NULL, &problem) < 0) ||
+        batch_cancel(call->rest->control, &call->grant, call->id, batch, &problem) < 0)
+        call_refuse(call, 0, &problem);
+    else
+        call_answer(call, 202, rest_batch_json(batch));
 }
 
 /* --- many of them --- */

@@ -281,6 +281,31 @@ static char *content_url(const Rest *rest, const char *user, const Request *requ
     return text_format("%s/v1/uploads/%s?ticket=%s", rest->receiver_url, request->id, token);
 }
 
+static void refuse_removed(Call *call)
+{
+    Problem problem;
+    (void)problem_set(&problem, ERROR_NOT_FOUND, "CONTENT_REMOVED",
+                      "The file was received and verified, and has been removed since.");
+    call_refuse(call, 410, &problem);
+}
+
+/* Who wanted it is on record before the receiver is asked. */
+static void delete_content(Call *call)
+{
+    Request *request CLEANUP(free_ptr) = find(call);
+    if (!request)
+        return;
+    Problem problem;
+    if (request->state != UPLOAD_COMPLETED)
+        refuse_content(call, request);
+    else if (call_audit(call, 202, NULL, &problem) < 0 ||
+             control_remove(call->rest->control, &call->grant, request->client, request->id, request,
+                            &problem) < 0)
+        call_refuse(call, 0, &problem);
+    else
+        call_answer(call, 202, rest_request_json(request));
+}
+
 static void get_content(Call *call)
 {
     Request *request CLEANUP(free_ptr) = find(call);
@@ -288,6 +313,10 @@ static void get_content(Call *call)
         return;
     if (request->state != UPLOAD_COMPLETED) {
         refuse_content(call, request);
+        return;
+    }
+    if (request->removed_ms != 0) {
+        refuse_removed(call);
         return;
     }
     Problem problem;
@@ -417,5 +446,6 @@ const Route rest_routes[] = {
     {"GET", "/download/*", GRANT_READ, get_download},
     {"DELETE", "/download/*", GRANT_PULL, delete_download},
     {"GET", "/download/*/content", GRANT_PULL, get_content},
+    {"DELETE", "/download/*/content", GRANT_ADMIN, delete_content},
 };
 const size_t rest_route_count = ARRAY_SIZE(rest_routes);

@@ -57,6 +57,7 @@ cJSON *rest_request_json(const Request *request)
         rest_add_time(object, "createdAt", request->created_ms) &&
         rest_add_time(object, "startedAt", request->started_ms) &&
         rest_add_time(object, "completedAt", request->completed_ms) &&
+        rest_add_time(object, "removedAt", request->removed_ms) &&
         rest_add_time(object, "updatedAt", request->updated_ms) &&
         rest_add_time(object, "expiresAt", request->expires_ms) &&
         add_text(object, "origin", request->origin == ORIGIN_REST ? "rest" : "mqtt") &&

@@ -56,6 +56,9 @@ typedef struct Request {
     char traceparent[TRACEPARENT_SIZE];         /* the trace it belongs to; "": not known */
     char idempotency_key[IDEMPOTENCY_KEY_SIZE]; /* with its maker's name, so that users' keys never meet; "":
                                                    none */
+    bool removal_asked;                         /* of the content at the receiver */
+    char remover[USER_NAME_SIZE];               /* by whom */
+    int64_t removed_ms;                         /* when it was, by the receiver's word */
     char batch[UPLOAD_ID_SIZE];                 /* of which it is a part; "": none */
 } Request;
 
@@ -110,6 +113,12 @@ int store_list_requests(Store *store, const RequestFilter *filter, Request *rows
 /* Every request that is not final. Ends as store_each_client() does. */
 int store_each_open_request(Store *store, int (*each)(void *userdata, const Request *request),
                             void *userdata) MUST_CHECK;
+
+/* Every request whose content is asked to be removed and is not known to be. Ends as store_each_client()
+ * does.
+ */
+int store_each_removing_request(Store *store, int (*each)(void *userdata, const Request *request),
+                                void *userdata) MUST_CHECK;
 
 /* Every request that has ended as failed, cancelled or expired since then (Unix milliseconds), the last one
  * first. In the same way. */

@@ -107,6 +107,7 @@ const char *const store_migrations[] = {
     "CREATE INDEX requests_final ON requests (updated_at)"
     "  WHERE state IN ('completed', 'failed', 'rejected', 'cancelled', 'expired');"
     "ALTER TABLE requests ADD COLUMN removal_asked INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE requests ADD COLUMN remover TEXT NOT NULL DEFAULT '';"      /* who has asked */
     "ALTER TABLE requests ADD COLUMN removed_at INTEGER NOT NULL DEFAULT 0;" /* 0: it is there */
     "CREATE INDEX requests_removing ON requests (seq) WHERE removal_asked = 1 AND removed_at = 0;",
 };

@@ -96,7 +96,7 @@ int store_each_client(Store *store, int (*each)(void *userdata, const Client *cl
     "uploaded_path, stored,"                                                                                 \
     " created_at, started_at, completed_at, updated_at, expires_at, error_code, error_reason, "              \
     "error_message,"                                                                                         \
-    " idempotency_key, traceparent, batch"
+    " idempotency_key, traceparent, batch, removal_asked, remover, removed_at"
 
 static const char *origin_name(RequestOrigin origin)
 {
@@ -123,6 +123,9 @@ static void bind_changing(sqlite3_stmt *statement, const Request *request)
     statement_bind_text(statement, ":error_reason", request->problem.reason);
     statement_bind_text(statement, ":error_message", request->problem.message);
     statement_bind_text(statement, ":traceparent", request->traceparent);
+    statement_bind_number(statement, ":removal_asked", request->removal_asked);
+    statement_bind_text(statement, ":remover", request->remover);
+    statement_bind_number(statement, ":removed_at", request->removed_ms);
 }
 
 static int read_state(sqlite3_stmt *statement, int column, UploadState *ret_state)
@@ -173,6 +176,9 @@ static int read_request(sqlite3_stmt *statement, Request *out)
     statement_read_text(statement, 23, out->idempotency_key, sizeof(out->idempotency_key));
     statement_read_text(statement, 24, out->traceparent, sizeof(out->traceparent));
     statement_read_text(statement, 25, out->batch, sizeof(out->batch));
+    out->removal_asked = sqlite3_column_int(statement, 26) != 0;
+    statement_read_text(statement, 27, out->remover, sizeof(out->remover));
+    out->removed_ms = sqlite3_column_int64(statement, 28);
     return 0;
 }
 
@@ -204,7 +210,7 @@ int store_insert_request(Store *store, Request *request)
         " :cancel_asked, :path, :receiver, :max_size, :rate, :size, :sent, :sha256, "
         ":uploaded_path, :stored, :created_at,"
         " :started_at, :completed_at, :updated_at, :expires_at, :error_code, :error_reason,"
-        " :error_message, :key, :traceparent, :batch)",
+        " :error_message, :key, :traceparent, :batch, :removal_asked, :remover, :removed_at)",
         &statement);
     if (r < 0)
         return r;
@@ -236,7 +242,8 @@ static int update_request(Store *store, Request *request)
         " sent = :sent, sha256 = :sha256, uploaded_path = :uploaded_path, stored = :stored,"
         " started_at = :started_at, completed_at = :completed_at, updated_at = :updated_at, error_code = "
         ":error_code,"
-        " error_reason = :error_reason, error_message = :error_message, traceparent = :traceparent"
+        " error_reason = :error_reason, error_message = :error_message, traceparent = :traceparent,"
+        " removal_asked = :removal_asked, remover = :remover, removed_at = :removed_at"
         " WHERE seq = :seq",
         &statement);
     if (r < 0)
@@ -409,6 +416,17 @@ int store_each_open_request(Store *store, int (*each)(void *userdata, const Requ
     int r = database_prepare(store->database,
                              "SELECT " REQUEST_COLUMNS
                              " FROM requests WHERE state IN ('queued', 'accepted', 'running') ORDER BY seq",
+                             &statement);
+    return r < 0 ? r : each_request(store, statement, each, userdata);
+}
+
+int store_each_removing_request(Store *store, int (*each)(void *userdata, const Request *request),
+                                void *userdata)
+{
+    sqlite3_stmt *statement CLEANUP(statement_finalize) = NULL;
+    int r = database_prepare(store->database,
+                             "SELECT " REQUEST_COLUMNS
+                             " FROM requests WHERE removal_asked = 1 AND removed_at = 0 ORDER BY seq",
                              &statement);
     return r < 0 ? r : each_request(store, statement, each, userdata);
 }

@@ -375,3 +375,16 @@ int receipt_message_parse(const void *payload, size_t size, char ret_token[stati
     cJSON *object CLEANUP(json_delete) = json_parse_object(payload, size, MESSAGE_MAX);
     return object && json_get_string(object, "receipt", ret_token, TICKET_MAX) == JSON_OK ? 0 : -1;
 }
+
+char *remove_command_format(const char *ticket, const char *traceparent)
+{
+    cJSON *object CLEANUP(json_delete) = cJSON_CreateObject();
+    bool whole = object && add_text(object, "ticket", ticket) && add_text(object, "traceparent", traceparent);
+    return whole ? cJSON_PrintUnformatted(object) : NULL;
+}
+
+int removal_message_parse(const void *payload, size_t size, char ret_token[static TICKET_MAX])
+{
+    cJSON *object CLEANUP(json_delete) = json_parse_object(payload, size, MESSAGE_MAX);
+    return object && json_get_string(object, "removal", ret_token, TICKET_MAX) == JSON_OK ? 0 : -1;
+}

@@ -95,6 +95,14 @@ int presence_parse(const void *payload, size_t size, Presence *ret_presence) MUS
 char *presence_format(const Presence *presence);
 void presence_free(Presence *presence);
 
+/* cmd/remove, with a ticket of that scope, which upload_command_ticket() reads; traceparent "": none. The
+ * caller frees; NULL when out of memory. */
+char *remove_command_format(const char *ticket, const char *traceparent);
+
+/* removed: only the signed "removal" counts. */
+int removal_message_parse(const void *payload, size_t size,
+                          char ret_token[static TICKET_MAX]) MUST_CHECK; /* 0 or -1 */
+
 /* receipt: the readable members are for people; only the signed "receipt" counts. */
 int receipt_message_parse(const void *payload, size_t size,
                           char ret_token[static TICKET_MAX]) MUST_CHECK; /* 0 or -1 */

@@ -11,7 +11,10 @@
 #define RECEIPT_TYP "beckon-receipt+jwt"
 #define TICKET_TYP "beckon-ticket+jwt"
 
-static const char *const scope_names[] = {[TICKET_UPLOAD] = "upload", [TICKET_DOWNLOAD] = "download"};
+#define REMOVAL_TYP "beckon-removal+jwt"
+
+static const char *const scope_names[] = {
+    [TICKET_UPLOAD] = "upload", [TICKET_DOWNLOAD] = "download", [TICKET_REMOVE] = "remove"};
 
 const char *token_error_text(int error)
 {
@@ -105,6 +108,52 @@ char *receipt_message_format(const Receipt *receipt, const char *stored, const c
         !cJSON_AddStringToObject(object, "at", at) ||
         (traceparent[0] && !cJSON_AddStringToObject(object, "traceparent", traceparent)) ||
         !cJSON_AddStringToObject(object, "receipt", token))
+        return NULL;
+    return cJSON_PrintUnformatted(object);
+}
+
+/* Removals */
+
+int removal_sign(const SigningKey *key, const Removal *removal, char **ret_token)
+{
+    if (!client_id_is_valid(removal->client) || !upload_id_is_valid(removal->upload) ||
+        removal->removed_unix_s < 0)
+        return -EINVAL;
+    cJSON *claims CLEANUP(json_delete) = cJSON_CreateObject();
+    if (!claims || !cJSON_AddStringToObject(claims, "iss", removal->issuer) ||
+        !cJSON_AddStringToObject(claims, "sub", removal->client) ||
+        !cJSON_AddStringToObject(claims, "jti", removal->upload) ||
+        !json_add_u64(claims, "iat", (uint64_t)removal->removed_unix_s))
+        return -ENOMEM;
+    return jws_sign(key, REMOVAL_TYP, claims, ret_token);
+}
+
+int removal_verify(const KeyRing *ring, const char *token, Removal *ret_removal)
+{
+    Removal removal;
+    cJSON *claims CLEANUP(json_delete) = NULL;
+    int r = jws_verify(ring, REMOVAL_TYP, token, &claims);
+    if (r != 0)
+        return r;
+    if (!get_text(claims, "iss", removal.issuer, sizeof(removal.issuer)) ||
+        !get_text(claims, "sub", removal.client, sizeof(removal.client)) ||
+        !get_text(claims, "jti", removal.upload, sizeof(removal.upload)) ||
+        !get_time(claims, "iat", &removal.removed_unix_s) || !client_id_is_valid(removal.client) ||
+        !upload_id_is_valid(removal.upload))
+        return TOKEN_E_INVALID;
+    *ret_removal = removal;
+    return 0;
+}
+
+char *removal_message_format(const Removal *removal, const char *traceparent, const char *token)
+{
+    char at[TEXT_TIME_SIZE];
+    text_time(removal->removed_unix_s * 1000, at);
+    cJSON *object CLEANUP(json_delete) = cJSON_CreateObject();
+    if (!object || !cJSON_AddStringToObject(object, "receiver", removal->issuer) ||
+        !cJSON_AddStringToObject(object, "at", at) ||
+        (traceparent[0] && !cJSON_AddStringToObject(object, "traceparent", traceparent)) ||
+        !cJSON_AddStringToObject(object, "removal", token))
         return NULL;
     return cJSON_PrintUnformatted(object);
 }

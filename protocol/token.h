@@ -56,8 +56,23 @@ int receipt_verify(const KeyRing *ring, const char *token, Receipt *ret_receipt)
 char *receipt_message_format(const Receipt *receipt, const char *stored, const char *traceparent,
                              int64_t at_unix_ms, const char *token);
 
-/* beckon-ticket+jwt: the coordinator allows one upload, or one download. */
-typedef enum TicketScope { TICKET_UPLOAD, TICKET_DOWNLOAD } TicketScope;
+/* beckon-removal+jwt: the receiver says that it has removed the content of a complete upload. */
+typedef struct Removal {
+    char client[CLIENT_ID_SIZE]; /* sub */
+    char upload[UPLOAD_ID_SIZE]; /* jti */
+    int64_t removed_unix_s;      /* iat */
+    char issuer[65];             /* the receiver's name */
+} Removal;
+
+/* As receipt_sign() and receipt_verify(). */
+int removal_sign(const SigningKey *key, const Removal *removal, char **ret_token) MUST_CHECK;
+int removal_verify(const KeyRing *ring, const char *token, Removal *ret_removal) MUST_CHECK;
+
+/* The payload of the removed topic. The caller frees; NULL when out of memory. */
+char *removal_message_format(const Removal *removal, const char *traceparent, const char *token);
+
+/* beckon-ticket+jwt: the coordinator allows one upload, or one download, or the removal of what is stored. */
+typedef enum TicketScope { TICKET_UPLOAD, TICKET_DOWNLOAD, TICKET_REMOVE } TicketScope;
 typedef struct Ticket {
     TicketScope scope;
     char client[CLIENT_ID_SIZE]; /* aud */

@@ -10,6 +10,7 @@ static const char *const suffixes[] = {
     [TOPIC_CMD_UPLOAD] = "cmd/upload/",   [TOPIC_CMD_CANCEL] = "cmd/cancel/",
     [TOPIC_CMD_RECEIPT] = "cmd/receipt/", [TOPIC_STATUS] = "status/",
     [TOPIC_PRESENCE] = "presence",        [TOPIC_RECEIPT] = "receipt/",
+    [TOPIC_CMD_REMOVE] = "cmd/remove/",   [TOPIC_REMOVED] = "removed/",
 };
 
 /* Copies length bytes as text; false if that is not less than size. */

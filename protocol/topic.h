@@ -10,9 +10,11 @@ typedef enum TopicKind {
     TOPIC_CMD_UPLOAD,  /* cmd/upload/<id> */
     TOPIC_CMD_CANCEL,  /* cmd/cancel/<id> */
     TOPIC_CMD_RECEIPT, /* cmd/receipt/<id> */
+    TOPIC_CMD_REMOVE,  /* cmd/remove/<id> */
     TOPIC_STATUS,      /* status/<id> */
     TOPIC_PRESENCE,    /* presence; no upload */
     TOPIC_RECEIPT,     /* receipt/<id> */
+    TOPIC_REMOVED,     /* removed/<id> */
 } TopicKind;
 
 typedef struct Topic {

@@ -5,11 +5,13 @@
 #include "common/planted.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 
 #define RECOVER_BATCH 64
 
 struct Archive {
+    pthread_mutex_t removing;
     Store *store;
     Outbox *outbox;
     const SigningKey *key;
@@ -24,12 +26,15 @@ int archive_new(Store *store, Outbox *outbox, const SigningKey *key, const char 
     if (!archive)
         return -ENOMEM;
     *archive = (Archive){.store = store, .outbox = outbox, .key = key, .issuer = issuer};
+    (void)pthread_mutex_init(&archive->removing, NULL); /* can't fail on Linux */
     *ret_archive = archive;
     return 0;
 }
 
 Archive *archive_free(Archive *archive)
 {
+    if (archive)
+        (void)pthread_mutex_destroy(&archive->removing);
     free(archive);
     return NULL;
 }
@@ -52,6 +57,47 @@ int archive_find(Archive *archive, const char *client, const char *id, Stored *r
         return ARCHIVE_E_ABSENT;
     *ret_stored = *stored;
     return 0;
+}
+
+static int remove_one(Archive *archive, Stored *stored, ArchiveApprove *approve, void *userdata)
+{
+    const char *client = stored->receipt.client, *id = stored->receipt.upload;
+
+    if (stored->removed_unix_s == 0) {
+        int r = outbox_is_waiting(archive->outbox, client, id);
+        if (r != 0)
+            return r < 0 ? r : ARCHIVE_E_UNDELIVERED;
+        r = approve(userdata, stored);
+        if (r != 0)
+            return r;
+    }
+    return store_remove(archive->store, stored, clock_unix_ms() / 1000);
+}
+
+int archive_remove(Archive *archive, const char *client, const char *id, ArchiveApprove *approve,
+                   void *userdata, Stored *ret_stored)
+{
+    (void)pthread_mutex_lock(&archive->removing);
+    int r = archive_find(archive, client, id, ret_stored);
+    if (r == 0)
+        r = remove_one(archive, ret_stored, approve, userdata);
+    (void)pthread_mutex_unlock(&archive->removing);
+    return r;
+}
+
+int archive_removal_message(Archive *archive, const Stored *stored, char **ret_message)
+{
+    Removal removal = {.removed_unix_s = stored->removed_unix_s};
+    char *token CLEANUP(free_ptr) = NULL;
+
+    memcpy(removal.client, stored->receipt.client, sizeof(removal.client));
+    memcpy(removal.upload, stored->receipt.upload, sizeof(removal.upload));
+    (void)snprintf(removal.issuer, sizeof(removal.issuer), "%s", archive->issuer);
+    int r = removal_sign(archive->key, &removal, &token);
+    if (r < 0)
+        return r;
+    *ret_message = removal_message_format(&removal, stored->traceparent, token);
+    return *ret_message ? 0 : -ENOMEM;
 }
 
 int archive_open(Archive *archive, const Stored *stored, int *ret_fd)

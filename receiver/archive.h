@@ -38,8 +38,20 @@ int archive_recover(Archive *archive) MUST_CHECK;
 
 enum { ARCHIVE_E_ABSENT = 1 };
 
-/* 0 and *ret_stored if the upload is complete, ARCHIVE_E_ABSENT, or a negative errno. */
+/* 0 and *ret_stored if the upload is complete, be its content removed or not, ARCHIVE_E_ABSENT, or a negative
+ * errno. */
 int archive_find(Archive *archive, const char *client, const char *id, Stored *ret_stored) MUST_CHECK;
+
+/* Removes the content of a complete upload; it stays complete, and nothing of it can be sent any more.
+ * approve is asked before: not 0 gives it up, and is returned. A receipt that the broker has not taken yet
+ * comes first: then ARCHIVE_E_UNDELIVERED. One that is removed already is that once more. *ret_removal says
+ * when, ready to be signed. 0, ARCHIVE_E_ABSENT, ARCHIVE_E_UNDELIVERED, or a negative errno. */
+typedef int ArchiveApprove(void *userdata, const Stored *stored);
+int archive_remove(Archive *archive, const char *client, const char *id, ArchiveApprove *approve,
+                   void *userdata, Stored *ret_stored) MUST_CHECK;
+
+/* The payload of the removed topic, for one whose content is. The caller frees. 0 or a negative errno. */
+int archive_removal_message(Archive *archive, const Stored *stored, char **ret_message) MUST_CHECK;
 
 /* Opens the content of one that was found. 0 or a negative errno. */
 int archive_open(Archive *archive, const Stored *stored, int *ret_fd) MUST_CHECK;
@@ -54,6 +66,7 @@ enum {
     ARCHIVE_E_SPOILED, /* a sync failed, or the part went into the store and back: it is only good for being
                           set aside */
     ARCHIVE_E_PATH,    /* too long */
+    ARCHIVE_E_UNDELIVERED,
 };
 
 /* Steps 1 to 7. part is not freed: after 0 part_remove() what is left of it. 0 and *ret_stored filled, one of

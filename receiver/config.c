@@ -54,11 +54,28 @@ const ConfigKey receiver_config_keys[] = {
     KEY("limits", "incomplete_keep", CONFIG_DURATION, incomplete_keep_ms, .fallback = "7d", .min = 1000),
     KEY("limits", "aside_keep", CONFIG_DURATION, aside_keep_ms, .fallback = "7d", .min = 1000),
 
+    KEY("retention", "age", CONFIG_DURATION, age_ms, .fallback = "0"),
+    KEY("retention", "count", CONFIG_NUMBER, count, .fallback = "0"),
+    KEY("retention", "bytes", CONFIG_SIZE, bytes, .fallback = "0"),
+    KEY("retention.age", NULL, CONFIG_PAIRS, ages),
+    KEY("retention.count", NULL, CONFIG_PAIRS, counts),
+    KEY("retention.bytes", NULL, CONFIG_PAIRS, sizes),
+
     MQTT_CONFIG_CLIENT_ID(ReceiverConfig, "receiver"),
     MQTT_CONFIG_KEYS(ReceiverConfig, "8884", "60s"),
     LOG_CONFIG_KEYS(ReceiverConfig),
 };
 const size_t receiver_config_key_count = ARRAY_SIZE(receiver_config_keys);
+
+RetentionConfig receiver_config_retention(const ReceiverConfig *config)
+{
+    return (RetentionConfig){.age_ms = config->age_ms,
+                             .count = config->count,
+                             .bytes = config->bytes,
+                             .ages = &config->ages,
+                             .counts = &config->counts,
+                             .sizes = &config->sizes};
+}
 
 HttpServerConfig receiver_config_http(const ReceiverConfig *config)
 {
@@ -142,5 +159,7 @@ int receiver_config_check(void *userdata)
                        config->name);
         mistakes++;
     }
+    const RetentionConfig retention = receiver_config_retention(config);
+    mistakes += retention_check(&retention);
     return mistakes + check_credentials(config) + cage_check("receiver", config->require_sandbox);
 }

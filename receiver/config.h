@@ -5,6 +5,7 @@
 #include "common/http_server.h"
 #include "common/mqtt_config.h"
 #include "common/program.h"
+#include "receiver/retention.h"
 
 typedef struct ReceiverConfig {
     char *name; /* in receipts */
@@ -31,6 +32,9 @@ typedef struct ReceiverConfig {
     uint64_t upload_deadline_ms;
     uint64_t incomplete_keep_ms, aside_keep_ms;
 
+    uint64_t age_ms, count, bytes;  /* of complete ones, each client's; 0: no limit */
+    ConfigList ages, counts, sizes; /* the same for clients whose name matches: "<pattern>=<value>" */
+
     MqttConfig mqtt;
     LogConfig log;
 } ReceiverConfig;
@@ -42,5 +46,6 @@ extern const size_t receiver_config_key_count;
  * mistakes. */
 int receiver_config_check(void *userdata);
 
-/* What the HTTPS server needs of it; points into config. */
+/* What the HTTPS server, and the retention, need of it; points into config. */
+RetentionConfig receiver_config_retention(const ReceiverConfig *config);
 HttpServerConfig receiver_config_http(const ReceiverConfig *config);

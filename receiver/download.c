@@ -189,6 +189,9 @@ static int open_content(const Api *api, const char *client, const char *id, Stor
     if (r == ARCHIVE_E_ABSENT)
         return refuse(refusal, 404, ERROR_NOT_FOUND, "UPLOAD_NOT_FOUND",
                       "There is no such completed upload.");
+    if (r == 0 && stored->removed_unix_s != 0)
+        return refuse(refusal, 410, ERROR_NOT_FOUND, "CONTENT_REMOVED",
+                      "The file was received and verified, and has been removed since.");
     if (r == 0)
         r = store_open(api->store, stored, ret_fd);
     if (r == 0)

@@ -111,14 +111,24 @@ int outbox_withdraw(Outbox *outbox, const char *client, const char *id)
     return unlinkat(outbox->fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-int outbox_is_pending(Outbox *outbox, const char *client, const char *id)
+static int has_entry(Outbox *outbox, const char *client, const char *id, OutboxKind kind)
 {
     char name[ENTRY_NAME_SIZE];
 
-    entry_name(client, id, OUTBOX_PENDING, name);
+    entry_name(client, id, kind, name);
     if (faccessat(outbox->fd, name, F_OK, 0) == 0)
         return 1;
     return errno == ENOENT ? 0 : -errno;
+}
+
+int outbox_is_pending(Outbox *outbox, const char *client, const char *id)
+{
+    return has_entry(outbox, client, id, OUTBOX_PENDING);
+}
+
+int outbox_is_waiting(Outbox *outbox, const char *client, const char *id)
+{
+    return has_entry(outbox, client, id, OUTBOX_RECEIPT);
 }
 
 int outbox_list(Outbox *outbox, OutboxKind kind, bool (*skip)(const OutboxKey *key, void *userdata),

@@ -41,6 +41,9 @@ int outbox_withdraw(Outbox *outbox, const char *client, const char *id) MUST_CHE
 /* 1, 0, or a negative errno. */
 int outbox_is_pending(Outbox *outbox, const char *client, const char *id) MUST_CHECK;
 
+/* Whether its receipt is still to be taken by the broker. 1, 0, or a negative errno. */
+int outbox_is_waiting(Outbox *outbox, const char *client, const char *id) MUST_CHECK;
+
 /* Lists at most max entries into keys; those for which skip(key, userdata) is true are left out (skip may be
  * NULL). Returns how many, or a negative errno. */
 typedef enum OutboxKind { OUTBOX_PENDING, OUTBOX_RECEIPT } OutboxKind;

@@ -10,6 +10,7 @@
 #include "protocol/topic.h"
 #include "receiver/api.h"
 #include "receiver/courier.h"
+#include "receiver/removal.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -33,6 +34,8 @@ struct Receiver {
     Outbox *outbox;
     Archive *archive;
     Uploads *uploads;
+    Retention *retention;
+    RemovalConfig removal;
     Audit *audit;
     Api api;
     HttpServer *server;
@@ -180,8 +183,8 @@ static void send_receipt_again(Receiver *receiver, const Topic *about)
     char topic[TOPIC_SIZE];
     int r = stored ? archive_find(receiver->archive, about->client, about->upload, stored) : -ENOMEM;
 
-    if (r == ARCHIVE_E_ABSENT)
-        return; /* there is nothing to say: not complete is what no receipt means */
+    if (r == ARCHIVE_E_ABSENT || (r == 0 && stored->removed_unix_s != 0))
+        return; /* there is nothing to say: not complete, or no more, is what no receipt means */
     char *message CLEANUP(free_ptr) = r == 0 ? archive_receipt_message(stored) : NULL;
     if (r == 0 && !message)
         r = -ENOMEM;
@@ -192,6 +195,40 @@ static void send_receipt_again(Receiver *receiver, const Topic *about)
     if (r < 0)
         log_at(LOG_LEVEL_WARN, about->client, about->upload, "the receipt can't be sent again: %s",
                strerror(-r));
+}
+
+/* cmd/remove, and what is removed by itself */
+
+static void publish_removal(void *userdata, const char *topic, const char *message)
+{
+    Receiver *receiver = userdata;
+
+    int r = mqtt_link_publish(receiver->link, topic, message, strlen(message), false, 0);
+    if (r < 0)
+        log_warn("that a file was removed can't be told now (%s): %s", topic, strerror(-r));
+}
+
+static void on_removed(void *userdata, const Stored *stored)
+{
+    const Receiver *receiver = userdata;
+
+    removal_tell(&receiver->removal, stored);
+}
+
+static int start_retention(Receiver *receiver)
+{
+    RetentionConfig retention = receiver_config_retention(receiver->config);
+
+    retention.audit = receiver->audit;
+    retention.removed = on_removed;
+    retention.userdata = receiver;
+    receiver->removal = (RemovalConfig){.archive = receiver->archive,
+                                        .coordinator_keys = receiver->coordinator_keys,
+                                        .audit = receiver->audit,
+                                        .publish = publish_removal,
+                                        .userdata = receiver};
+    int r = retention_new(&retention, receiver->store, receiver->archive, &receiver->retention);
+    return r < 0 ? failed("what removes old files can't be started", r) : 0;
 }
 
 static void on_message(Receiver *receiver)
@@ -208,6 +245,8 @@ static void on_message(Receiver *receiver)
     }
     if (topic.kind == TOPIC_CMD_RECEIPT)
         send_receipt_again(receiver, &topic);
+    else if (topic.kind == TOPIC_CMD_REMOVE)
+        removal_command(&receiver->removal, &topic, event->payload, event->payload_size);
     else if (topic.kind == TOPIC_CMD_CANCEL && uploads_cancel(receiver->uploads, topic.client, topic.upload))
         log_at(LOG_LEVEL_INFO, topic.client, topic.upload, "cancelled while incomplete");
 }
@@ -268,9 +307,10 @@ static void on_sweep(void *userdata)
 static int connect_broker(Receiver *receiver)
 {
     const ReceiverConfig *config = receiver->config;
-    char cancel[TOPIC_SIZE], receipt[TOPIC_SIZE];
+    char cancel[TOPIC_SIZE], receipt[TOPIC_SIZE], removal[TOPIC_SIZE];
     const char *subscriptions[] = {topic_format(TOPIC_CMD_CANCEL, "+", "+", cancel),
-                                   topic_format(TOPIC_CMD_RECEIPT, "+", "+", receipt)};
+                                   topic_format(TOPIC_CMD_RECEIPT, "+", "+", receipt),
+                                   topic_format(TOPIC_CMD_REMOVE, "+", "+", removal)};
     MqttLinkConfig link = mqtt_config_link(&config->mqtt);
 
     link.subscriptions = subscriptions;
@@ -327,6 +367,8 @@ int receiver_new(const ReceiverConfig *config, Receiver **ret_receiver)
     if (r == 0)
         r = connect_broker(receiver);
     if (r == 0)
+        r = start_retention(receiver);
+    if (r == 0)
         r = watch(receiver);
     if (r == 0)
         r = serve(receiver);
@@ -369,6 +411,7 @@ Receiver *receiver_free(Receiver *receiver)
     if (!receiver)
         return NULL;
     (void)http_server_free(receiver->server);
+    (void)retention_free(receiver->retention);
     (void)mqtt_link_free(receiver->link);
     (void)courier_free(receiver->courier);
     (void)uploads_free(receiver->uploads);

@@ -4,8 +4,9 @@
  *   <store>/<client>/<id>.json           what is known about it, the signed receipt included
  *
  * An upload is in the store if and only if both are there and the content has the size that the metadata
- * says. Whether it is complete is a question for archive.h, which knows of commits that have not ended. Any
- * thread; two threads never put the same upload. The functions block on the disk. */
+ * says; or the metadata says that the content was removed. Whether it is complete is a question for
+ * archive.h, which knows of commits that have not ended. Any thread; two threads never put the same upload.
+ * The functions block on the disk. */
 #pragma once
 
 #include "common/cleanup.h"
@@ -24,6 +25,7 @@ typedef struct Stored {
     char name[SAFE_NAME_SIZE];
     char token[TICKET_MAX];             /* the receipt, signed */
     char traceparent[TRACEPARENT_SIZE]; /* of the request that began it; "": it had none */
+    int64_t removed_unix_s;             /* when the content was; 0: it is there */
 } Stored;
 
 enum { STORE_E_ABSENT = 1 };
@@ -46,6 +48,19 @@ int store_sync(Store *store, const Stored *stored) MUST_CHECK;
 
 /* Removes metadata that a broken-off store_put() left without content. */
 void store_forget(Store *store, const char *client, const char *id);
+
+/* Removes the content; the metadata stay and say so, so that the id is not taken for a new one. Again after
+ * it was broken off: finishes it. stored->removed_unix_s is set. Not two threads at a time. 0 or a negative
+ * errno.
+ */
+int store_remove(Store *store, Stored *stored, int64_t now_unix_s) MUST_CHECK;
+
+/* Calls each for every client that has a folder, or for every upload of a client; ends at the first that does
+ * not return 0, and returns that. Metadata that are damaged are left out. 0 or a negative errno. */
+int store_each_client(Store *store, int (*each)(void *userdata, const char *client),
+                      void *userdata) MUST_CHECK;
+int store_each(Store *store, const char *client, int (*each)(void *userdata, Stored *stored),
+               void *userdata) MUST_CHECK;
 
 /* Opens the content for reading. 0 or a negative errno. */
 int store_open(Store *store, const Stored *stored, int *ret_fd) MUST_CHECK;

@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/text.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -80,6 +81,15 @@ static int open_folders(const Store *store, const char *client, const char *id, 
 
 /* Metadata */
 
+static bool add_removed(cJSON *object, int64_t removed_unix_s)
+{
+    char time[TEXT_TIME_SIZE];
+
+    text_time(removed_unix_s * 1000, time);
+    return removed_unix_s == 0 || (cJSON_AddStringToObject(object, "removed", time) &&
+                                   json_add_u64(object, "removedUnix", (uint64_t)removed_unix_s));
+}
+
 /* For people too, so that nothing in it commands their terminal. */
 static char *format_metadata(const Stored *stored)
 {
@@ -99,6 +109,7 @@ static char *format_metadata(const Stored *stored)
         !cJSON_AddStringToObject(object, "received", time) ||
         !json_add_u64(object, "receivedUnix", (uint64_t)receipt->issued_unix_s) ||
         (stored->traceparent[0] && !cJSON_AddStringToObject(object, "traceparent", stored->traceparent)) ||
+        !add_removed(object, stored->removed_unix_s) ||
         !cJSON_AddStringToObject(object, "receipt", stored->token))
         return NULL;
     char *text CLEANUP(free_ptr) = cJSON_Print(object);
@@ -110,7 +121,7 @@ static bool parse_metadata(const char *text, size_t size, Stored *stored)
     cJSON *object CLEANUP(json_delete) = json_parse_object(text, size, METADATA_MAX);
     Receipt *receipt = &stored->receipt;
     char sha256[SHA256_HEX_SIZE];
-    uint64_t issued = 0;
+    uint64_t issued = 0, removed = 0;
 
     if (!object || json_get_string(object, "client", receipt->client, sizeof(receipt->client)) != JSON_OK ||
         json_get_string(object, "id", receipt->upload, sizeof(receipt->upload)) != JSON_OK ||
@@ -120,8 +131,10 @@ static bool parse_metadata(const char *text, size_t size, Stored *stored)
         json_get_string(object, "sha256", sha256, sizeof(sha256)) != JSON_OK ||
         json_get_string(object, "receiver", receipt->issuer, sizeof(receipt->issuer)) != JSON_OK ||
         json_get_u64(object, "receivedUnix", &issued) != JSON_OK ||
+        json_get_u64(object, "removedUnix", &removed) == JSON_E_TYPE ||
         json_get_string(object, "receipt", stored->token, sizeof(stored->token)) != JSON_OK)
         return false;
+    stored->removed_unix_s = (int64_t)removed;
     receipt->issued_unix_s = (int64_t)issued;
     const char *traceparent = NULL;
     (void)json_get_string_ref(object, "traceparent", &traceparent); /* not in every record */
@@ -148,27 +161,37 @@ static int read_metadata(int client_fd, const char *client, const char *id, Stor
 
 /* Looking */
 
+/* 0, -ENOENT, or another negative errno. */
+static int check_content(int client_fd, const Stored *stored)
+{
+    int id_fd CLEANUP(close_fd) = -1;
+    struct stat info;
+    int r = open_folder(client_fd, stored->receipt.upload, &id_fd);
+
+    if (r == 0 && fstatat(id_fd, stored->name, &info, AT_SYMLINK_NOFOLLOW) < 0)
+        r = -errno;
+    if (r < 0)
+        return r;
+    return S_ISREG(info.st_mode) && (uint64_t)info.st_size == stored->receipt.size_bytes ? 0 : -ENOENT;
+}
+
 int store_find(Store *store, const char *client, const char *id, Stored *ret_stored)
 {
-    int client_fd CLEANUP(close_fd) = -1, id_fd CLEANUP(close_fd) = -1;
+    int client_fd CLEANUP(close_fd) = -1;
     Stored *stored CLEANUP(free_ptr) = calloc(1, sizeof(*stored));
-    struct stat info = {0};
 
     if (!stored)
         return -ENOMEM;
-    int r = open_folders(store, client, id, &client_fd, &id_fd);
+    int r = open_folder(store->root_fd, client, &client_fd);
     if (r == 0)
         r = read_metadata(client_fd, client, id, stored);
-    if (r == 0 && fstatat(id_fd, stored->name, &info, AT_SYMLINK_NOFOLLOW) < 0)
-        r = -errno;
+    if (r == 0 && stored->removed_unix_s == 0)
+        r = check_content(client_fd, stored);
     if (r == -ENOENT)
         return STORE_E_ABSENT;
-    if (r < 0)
-        return r;
-    if (!S_ISREG(info.st_mode) || (uint64_t)info.st_size != stored->receipt.size_bytes)
-        return STORE_E_ABSENT;
-    *ret_stored = *stored;
-    return 0;
+    if (r == 0)
+        *ret_stored = *stored;
+    return r;
 }
 
 int store_open(Store *store, const Stored *stored, int *ret_fd)
@@ -294,4 +317,94 @@ void store_forget(Store *store, const char *client, const char *id)
     metadata_name(id, name);
     (void)unlinkat(client_fd, name, 0);          /* left over, it is no harm: there is no content */
     (void)unlinkat(client_fd, id, AT_REMOVEDIR); /* only if it is empty */
+}
+
+/* Removing */
+
+static int remove_content(int client_fd, const Stored *stored)
+{
+    int id_fd CLEANUP(close_fd) = -1;
+    int r = open_folder(client_fd, stored->receipt.upload, &id_fd);
+
+    if (r == 0 && unlinkat(id_fd, stored->name, 0) < 0 && errno != ENOENT)
+        r = -errno;
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;                                 /* it was removed before */
+    (void)unlinkat(client_fd, stored->receipt.upload, AT_REMOVEDIR); /* left over, it is no harm */
+    return folder_sync(client_fd);
+}
+
+int store_remove(Store *store, Stored *stored, int64_t now_unix_s)
+{
+    int client_fd CLEANUP(close_fd) = -1;
+    int r = open_folder(store->root_fd, stored->receipt.client, &client_fd);
+
+    if (r == 0 && stored->removed_unix_s == 0) {
+        stored->removed_unix_s = now_unix_s;
+        r = write_metadata(client_fd, stored);
+    }
+    return r == 0 ? remove_content(client_fd, stored) : r;
+}
+
+/* Walking */
+
+/* Takes fd over. */
+static int open_listing(int fd, DIR **ret_folder)
+{
+    *ret_folder = fdopendir(fd);
+    if (*ret_folder)
+        return 0;
+    int r = -errno;
+    (void)close(fd);
+    return r;
+}
+
+static void close_listing(DIR **folder)
+{
+    if (*folder)
+        (void)closedir(*folder);
+}
+
+int store_each_client(Store *store, int (*each)(void *userdata, const char *client), void *userdata)
+{
+    DIR *folder CLEANUP(close_listing) = NULL;
+    struct dirent *entry;
+    int fd = -1;
+    int r = open_folder(store->root_fd, ".", &fd);
+
+    if (r == 0)
+        r = open_listing(fd, &folder);
+    while (r == 0 && (entry = readdir(folder)) != NULL)
+        if (client_id_is_valid(entry->d_name))
+            r = each(userdata, entry->d_name);
+    return r;
+}
+
+/* "<id>.json"; false for another file. */
+static bool is_metadata(const char *name, char id[static UPLOAD_ID_SIZE])
+{
+    size_t length = strcspn(name, ".");
+
+    if (length >= UPLOAD_ID_SIZE || strcmp(name + length, ".json") != 0)
+        return false;
+    memcpy(id, name, length);
+    id[length] = '\0';
+    return upload_id_is_valid(id);
+}
+
+int store_each(Store *store, const char *client, int (*each)(void *userdata, Stored *stored), void *userdata)
+{
+    DIR *folder CLEANUP(close_listing) = NULL;
+    Stored *stored CLEANUP(free_ptr) = malloc(sizeof(*stored));
+    struct dirent *entry;
+    char id[UPLOAD_ID_SIZE];
+    int fd = -1;
+    int r = stored ? open_folder(store->root_fd, client, &fd) : -ENOMEM;
+
+    if (r == 0)
+        r = open_listing(fd, &folder);
+    while (r == 0 && (entry = readdir(folder)) != NULL)
+        if (is_metadata(entry->d_name, id) && store_find(store, client, id, stored) == 0)
+            r = each(userdata, stored);
+    return r == -ENOENT || r == -ENOTDIR ? 0 : r;
 }

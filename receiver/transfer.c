@@ -95,7 +95,7 @@ static int hash_known(Transfer *transfer, Archive *archive, uint64_t size)
 {
     char *buffer CLEANUP(free_ptr) = malloc(READ_SIZE);
     int fd CLEANUP(close_fd) = -1;
-    int r = buffer ? archive_open(archive, transfer->known, &fd) : -ENOMEM;
+    int r = !buffer ? -ENOMEM : size > 0 ? archive_open(archive, transfer->known, &fd) : 0;
 
     while (r == 0 && size > 0) {
         ssize_t got = read(fd, buffer, size < READ_SIZE ? (size_t)size : READ_SIZE);
@@ -119,6 +119,8 @@ static int prepare_repeat(Transfer *transfer, uint64_t offset, uint64_t *ret_off
         *ret_offset = transfer->known->receipt.size_bytes;
         return UPLOADS_E_OFFSET;
     }
+    if (offset > 0 && transfer->known->removed_unix_s != 0)
+        return UPLOADS_E_DELETED; /* what came before can't be compared any more */
     int r = digest_new(&transfer->digest);
     return r < 0 ? r : hash_known(transfer, transfer->uploads->archive, offset);
 }

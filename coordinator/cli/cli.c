@@ -41,6 +41,7 @@ static const Verb VERBS[] = {
      "  --limit N           at most so many, up to 500; 100 if it is not given\n"},
     {"batches", cli_batches, "", "list what many devices were asked for at once, newest first", ""},
     {"cancel", cli_cancel, "ID", "cancel a request, or what is left of a batch", CLIENT_HELP},
+    {"rm", cli_rm, "ID", "have the receiver remove the file of a completed request", CLIENT_HELP},
     {"watch", cli_watch, "[ID]",
      "show what happens, as it happens; with ID until that request is final, or that batch", ""},
     {"doctor", cli_doctor, "[--config FILE]", "find out what is wrong, and how to mend it",

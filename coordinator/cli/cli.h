@@ -77,6 +77,10 @@ int cli_call(Cli *cli, const RestCall *call, RestReply *ret_reply) MUST_CHECK;
 int cli_call_request(Cli *cli, const char *verb, const char *method, int argc, char **argv,
                      RestReply *ret_reply, const char **ret_id, bool *ret_is_batch) MUST_CHECK;
 
+/* The arguments `[--client CLIENT] ID` of a verb, which live in argv. CLI_GO_ON, or an exit code. */
+int cli_read_request(Cli *cli, const char *verb, int argc, char **argv, const char **ret_client,
+                     const char **ret_id) MUST_CHECK;
+
 /* Explains the last failure of cli->rest on standard error; returns the exit code for it: EXIT_REJECTED for
  * what the server does not allow, EXIT_INTERRUPTED, else EXIT_FAILED. */
 int cli_rest_failed(const Cli *cli, int rest_error);
@@ -89,6 +93,7 @@ int cli_status(Cli *cli, int argc, char **argv);
 int cli_downloads(Cli *cli, int argc, char **argv);
 int cli_batches(Cli *cli, int argc, char **argv);
 int cli_cancel(Cli *cli, int argc, char **argv);
+int cli_rm(Cli *cli, int argc, char **argv);
 int cli_watch(Cli *cli, int argc, char **argv);
 int cli_doctor(Cli *cli, int argc, char **argv);
 int cli_token(Cli *cli, int argc, char **argv);

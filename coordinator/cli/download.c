@@ -107,7 +107,8 @@ void download_print(const Download *download, FILE *stream)
     static const struct {
         const char *label, *member;
     } facts[] = {{"sha256", "sha256"},     {"stored", "filePath"},   {"origin", "origin"},
-                 {"created", "createdAt"}, {"started", "startedAt"}, {"completed", "completedAt"}};
+                 {"created", "createdAt"}, {"started", "startedAt"}, {"completed", "completedAt"},
+                 {"removed", "removedAt"}};
     char text[4 * FILE_PATH_MAX + 1];
 
     (void)fprintf(stream, "%s: %s\n", download->client,

@@ -2,7 +2,8 @@
 #include "coordinator/cli/cli.h"
 #include "protocol/ident.h"
 
-static int read_options(Cli *cli, const char *verb, int argc, char **argv, const char **ret_client)
+int cli_read_request(Cli *cli, const char *verb, int argc, char **argv, const char **ret_client,
+                     const char **ret_id)
 {
     enum { CLIENT = 1 };
     static const struct option table[] = {{"client", required_argument, NULL, CLIENT}, CLI_OPTIONS};
@@ -22,6 +23,7 @@ static int read_options(Cli *cli, const char *verb, int argc, char **argv, const
         return cli_usage_error(verb, "ID is what `beckon get --no-wait` or `beckon downloads` prints");
     if (*ret_client && !client_id_is_valid(*ret_client))
         return cli_usage_error(verb, "--client wants a client's id");
+    *ret_id = argv[optind];
     return CLI_GO_ON;
 }
 
@@ -35,10 +37,9 @@ int cli_call_request(Cli *cli, const char *verb, const char *method, int argc, c
 {
     const char *client = NULL;
 
-    int code = read_options(cli, verb, argc, argv, &client);
+    int code = cli_read_request(cli, verb, argc, argv, &client, ret_id);
     if (code != CLI_GO_ON)
         return code;
-    *ret_id = argv[optind];
     char *path CLEANUP(free_ptr) =
         text_format("/download/%s%s%s", *ret_id, client ? "?clientId=" : "", client ? client : "");
     char *batch_path CLEANUP(free_ptr) = text_format("/batches/%s", *ret_id);

@@ -1,0 +1,303 @@
+#include "receiver/retention.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/text.h"
+#include "protocol/grant.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <time.h>
+
+#define FIRST_SWEEP_S 3 /* by then the broker may be connected, and hears of it */
+#define SWEEP_EVERY_S (10 * 60)
+#define OLDEST_MAX 1024    /* uploads of one client that are looked at together */
+#define USER "(retention)" /* in the audit log; no user's name looks so */
+
+typedef struct Limits {
+    uint64_t age_ms, count, bytes; /* 0: none */
+} Limits;
+
+typedef struct Old {
+    int64_t received_unix_s;
+    uint64_t size_bytes;
+    char id[UPLOAD_ID_SIZE];
+} Old;
+
+/* One client's uploads. */
+typedef struct Survey {
+    Retention *retention;
+    uint64_t count, bytes; /* of all whose content is there */
+    size_t old_count;
+    Old old[OLDEST_MAX]; /* the oldest of them, the very oldest first */
+} Survey;
+
+struct Retention {
+    RetentionConfig config;
+    Store *store;
+    Archive *archive;
+    Survey survey;
+    pthread_t thread;
+    bool running;
+    pthread_mutex_t mutex;
+    pthread_cond_t stop;
+    atomic_bool stopping;
+};
+
+/* --- rules --- */
+
+typedef bool Parse(const char *text, uint64_t *ret_value);
+
+/* The pattern of "<pattern>=<value>"; *ret_value is what follows. false for what is no client pattern. */
+static bool split(const char *rule, ClientPattern pattern, const char **ret_value)
+{
+    size_t length = strcspn(rule, "=");
+
+    if (rule[length] != '=' || length >= sizeof(ClientPattern))
+        return false;
+    memcpy(pattern, rule, length);
+    pattern[length] = '\0';
+    *ret_value = rule + length + 1;
+    return client_pattern_is_valid(pattern);
+}
+
+static int check_rules(const char *section, const ConfigList *rules, Parse *parse, const char *example)
+{
+    int mistakes = 0;
+
+    for (size_t i = 0; i < rules->count; i++) {
+        ClientPattern pattern;
+        const char *value = "";
+        uint64_t number = 0;
+        if (split(rules->items[i], pattern, &value) && parse(value, &number))
+            continue;
+        config_mistake(section, "", "[%s] '%s' is not of the form %s", section, rules->items[i], example);
+        mistakes++;
+    }
+    return mistakes;
+}
+
+int retention_check(const RetentionConfig *config)
+{
+    return check_rules("retention.age", config->ages, text_to_duration, "restaurant_* = 30d") +
+           check_rules("retention.count", config->counts, text_to_u64, "restaurant_* = 100") +
+           check_rules("retention.bytes", config->sizes, text_to_size, "restaurant_* = 10G");
+}
+
+static uint64_t rule_for(const ConfigList *rules, Parse *parse, const char *client, uint64_t value)
+{
+    for (size_t i = 0; i < rules->count; i++) {
+        ClientPattern pattern;
+        const char *text = "";
+        if (split(rules->items[i], pattern, &text) && client_pattern_matches(pattern, client) &&
+            parse(text, &value))
+            break;
+    }
+    return value;
+}
+
+static Limits limits_of(const RetentionConfig *config, const char *client)
+{
+    return (Limits){.age_ms = rule_for(config->ages, text_to_duration, client, config->age_ms),
+                    .count = rule_for(config->counts, text_to_u64, client, config->count),
+                    .bytes = rule_for(config->sizes, text_to_size, client, config->bytes)};
+}
+
+static bool has_rules(const RetentionConfig *config)
+{
+    return config->age_ms || config->count || config->bytes || config->ages->count || config->counts->count ||
+           config->sizes->count;
+}
+
+/* --- sweeping --- */
+
+/* Keeps it if it is among the oldest. */
+static void note(Survey *survey, const Receipt *receipt)
+{
+    size_t at = survey->old_count;
+
+    while (at > 0 && survey->old[at - 1].received_unix_s > receipt->issued_unix_s)
+        at--;
+    if (at == OLDEST_MAX)
+        return;
+    if (survey->old_count < OLDEST_MAX)
+        survey->old_count++;
+    memmove(&survey->old[at + 1], &survey->old[at], (survey->old_count - 1 - at) * sizeof(survey->old[0]));
+    survey->old[at] = (Old){.received_unix_s = receipt->issued_unix_s, .size_bytes = receipt->size_bytes};
+    memcpy(survey->old[at].id, receipt->upload, sizeof(survey->old[at].id));
+}
+
+static int look_at(void *userdata, Stored *stored)
+{
+    Survey *survey = userdata;
+
+    if (stored->removed_unix_s == 0) {
+        survey->count++;
+        survey->bytes += stored->receipt.size_bytes;
+        note(survey, &stored->receipt);
+    }
+    return atomic_load(&survey->retention->stopping) ? -ECANCELED : 0;
+}
+
+static int approve(void *userdata, const Stored *stored)
+{
+    const Retention *retention = userdata;
+    const AuditEvent event = {.user = USER,
+                              .from = "",
+                              .what = "remove",
+                              .client = stored->receipt.client,
+                              .file = stored->receipt.path,
+                              .upload = stored->receipt.upload,
+                              .status = 200};
+
+    return audit_write(retention->config.audit, &event);
+}
+
+static bool is_too_much(const Survey *survey, const Old *old, const Limits *limits, int64_t now_ms)
+{
+    return (limits->age_ms && now_ms - old->received_unix_s * 1000 > (int64_t)limits->age_ms) ||
+           (limits->count && survey->count > limits->count) ||
+           (limits->bytes && survey->bytes > limits->bytes);
+}
+
+/* Whether it is gone now. One whose receipt the broker has not taken yet stays until the next sweep. */
+static bool remove_one(Retention *retention, const char *client, const Old *old)
+{
+    Stored *stored CLEANUP(free_ptr) = malloc(sizeof(*stored));
+    int r =
+        stored ? archive_remove(retention->archive, client, old->id, approve, retention, stored) : -ENOMEM;
+
+    if (r < 0)
+        log_at(LOG_LEVEL_ERROR, client, old->id, "can't be removed: %s", strerror(-r));
+    if (r != 0)
+        return false;
+    log_at(LOG_LEVEL_INFO, client, old->id, "removed: it is older, or more, than is kept of this client");
+    retention->config.removed(retention->config.userdata, stored);
+    return true;
+}
+
+/* Returns how many of the oldest were removed. */
+static size_t thin_out(Retention *retention, const char *client, const Limits *limits)
+{
+    Survey *survey = &retention->survey;
+    int64_t now_ms = clock_unix_ms();
+    size_t removed = 0;
+
+    for (size_t i = 0; i < survey->old_count && !atomic_load(&retention->stopping); i++) {
+        const Old *old = &survey->old[i];
+        if (!is_too_much(survey, old, limits, now_ms))
+            break;
+        if (!remove_one(retention, client, old))
+            continue;
+        survey->count--;
+        survey->bytes -= old->size_bytes;
+        removed++;
+    }
+    return removed;
+}
+
+static int sweep_client(void *userdata, const char *client)
+{
+    Retention *retention = userdata;
+    Survey *survey = &retention->survey;
+    const Limits limits = limits_of(&retention->config, client);
+    size_t removed = OLDEST_MAX;
+
+    if (!limits.age_ms && !limits.count && !limits.bytes)
+        return 0;
+    while (removed == OLDEST_MAX) { /* else the very next ones are not too much */
+        survey->retention = retention;
+        survey->count = survey->bytes = survey->old_count = 0;
+        int r = store_each(retention->store, client, look_at, survey);
+        if (r < 0 && r != -ECANCELED)
+            log_at(LOG_LEVEL_ERROR, client, NULL, "its folder in the store can't be read: %s", strerror(-r));
+        removed = r < 0 ? 0 : thin_out(retention, client, &limits);
+    }
+    return atomic_load(&retention->stopping) ? -ECANCELED : 0;
+}
+
+void retention_sweep(Retention *retention)
+{
+    int r = store_each_client(retention->store, sweep_client, retention);
+
+    if (r < 0 && r != -ECANCELED)
+        log_error("the store can't be swept: %s", strerror(-r));
+}
+
+/* --- the thread --- */
+
+/* false if it is to stop. */
+static bool wait_for(Retention *retention, int seconds)
+{
+    struct timespec until;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += seconds;
+    (void)pthread_mutex_lock(&retention->mutex);
+    while (!atomic_load(&retention->stopping) &&
+           pthread_cond_timedwait(&retention->stop, &retention->mutex, &until) != ETIMEDOUT)
+        ;
+    (void)pthread_mutex_unlock(&retention->mutex);
+    return !atomic_load(&retention->stopping);
+}
+
+static void *run(void *userdata)
+{
+    Retention *retention = userdata;
+
+    for (int wait_s = FIRST_SWEEP_S; wait_for(retention, wait_s); wait_s = SWEEP_EVERY_S)
+        retention_sweep(retention);
+    return NULL;
+}
+
+/* These can't fail on Linux. */
+static void init_lock(Retention *retention)
+{
+    pthread_condattr_t monotonic;
+
+    (void)pthread_mutex_init(&retention->mutex, NULL);
+    (void)pthread_condattr_init(&monotonic);
+    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&retention->stop, &monotonic);
+    (void)pthread_condattr_destroy(&monotonic);
+}
+
+int retention_new(const RetentionConfig *config, Store *store, Archive *archive, Retention **ret_retention)
+{
+    Retention *retention = calloc(1, sizeof(*retention));
+
+    if (!retention)
+        return -ENOMEM;
+    retention->config = *config;
+    retention->store = store;
+    retention->archive = archive;
+    atomic_init(&retention->stopping, false);
+    init_lock(retention);
+    int r = has_rules(config) ? -pthread_create(&retention->thread, NULL, run, retention) : 0;
+    retention->running = r == 0 && has_rules(config);
+    if (r < 0) {
+        (void)retention_free(retention);
+        return r;
+    }
+    *ret_retention = retention;
+    return 0;
+}
+
+Retention *retention_free(Retention *retention)
+{
+    if (!retention)
+        return NULL;
+    (void)pthread_mutex_lock(&retention->mutex);
+    atomic_store(&retention->stopping, true);
+    (void)pthread_cond_signal(&retention->stop);
+    (void)pthread_mutex_unlock(&retention->mutex);
+    if (retention->running)
+        (void)pthread_join(retention->thread, NULL);
+    (void)pthread_cond_destroy(&retention->stop);
+    (void)pthread_mutex_destroy(&retention->mutex);
+    free(retention);
+    return NULL;
+}

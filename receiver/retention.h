@@ -1,0 +1,33 @@
+/* How long stored files are kept: by age, and for each client by count and bytes. The oldest go first; their
+ * records stay, so that an upload that is repeated does not look new.
+ *
+ * Works on a thread of its own, for walking a large store takes its time. */
+#pragma once
+
+#include "common/audit.h"
+#include "common/config.h"
+#include "receiver/archive.h"
+
+typedef struct RetentionConfig {
+    uint64_t age_ms, count, bytes; /* of clients that have no rule of their own; 0: no limit */
+    const ConfigList *ages, *counts,
+        *sizes;   /* "<pattern>=<value>": the first that matches a client's name counts */
+    Audit *audit; /* each removal is written there before it happens; may be NULL */
+    /* Told after each removal, on the retention's thread. */
+    void (*removed)(void *userdata, const Stored *stored);
+    void *userdata;
+} RetentionConfig;
+
+typedef struct Retention Retention;
+
+/* 0, or the number of mistakes in the rules, each told by config_mistake(). */
+int retention_check(const RetentionConfig *config);
+
+/* Copies config, whose pointers stay the caller's. store and archive are borrowed. Sweeps soon, and then
+ * every ten minutes; without any rule there is no thread. 0 or a negative errno. */
+int retention_new(const RetentionConfig *config, Store *store, Archive *archive,
+                  Retention **ret_retention) MUST_CHECK;
+Retention *retention_free(Retention *retention); /* ends a sweep in its middle; returns NULL */
+
+/* One sweep through the whole store. What fails is logged, and tried again by the next one. */
+void retention_sweep(Retention *retention);
