@@ -251,6 +251,32 @@ static void receipt_round_trip(void **state)
     assert_int_equal(receipt.issued_unix_s, expected.issued_unix_s);
 }
 
+static void removal_round_trip(void **state)
+{
+    (void)state;
+    char *token CLEANUP(free_ptr) = NULL, *receipt CLEANUP(free_ptr) = NULL,
+                *message CLEANUP(free_ptr) = NULL;
+    Removal expected = {.client = "restaurant_1", .upload = "a", .issuer = "receiver", .removed_unix_s = NOW},
+            removal;
+    Receipt other = a_receipt();
+    char read[TICKET_MAX];
+    assert_int_equal(removal_sign(key, &expected, &token), 0);
+    assert_int_equal(removal_verify(ring, token, &removal), 0);
+    assert_string_equal(removal.client, expected.client);
+    assert_string_equal(removal.upload, expected.upload);
+    assert_string_equal(removal.issuer, expected.issuer);
+    assert_int_equal(removal.removed_unix_s, expected.removed_unix_s);
+    message = removal_message_format(&removal, "", token);
+    assert_int_equal(removal_message_parse(message, strlen(message), read), 0);
+    assert_string_equal(read, token);
+    assert_int_equal(receipt_verify(ring, token, &other), TOKEN_E_INVALID);
+    other = a_receipt();
+    assert_int_equal(receipt_sign(key, &other, &receipt), 0);
+    assert_int_equal(removal_verify(ring, receipt, &removal), TOKEN_E_INVALID);
+    (void)snprintf(expected.client, sizeof(expected.client), "a/b");
+    assert_int_equal(removal_sign(key, &expected, &token), -EINVAL);
+}
+
 static void fill(char *text, size_t length, char character)
 {
     memset(text, character, length);
@@ -729,6 +755,7 @@ int main(void)
         cmocka_unit_test(signature_equals_that_of_other_code),
         cmocka_unit_test(ticket_round_trip),
         cmocka_unit_test(receipt_round_trip),
+        cmocka_unit_test(removal_round_trip),
         cmocka_unit_test(longest_receipt_and_message_fit),
         cmocka_unit_test(longest_upload_ticket_and_command_fit),
         cmocka_unit_test(what_could_not_be_read_is_not_signed),

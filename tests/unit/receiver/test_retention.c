@@ -1,0 +1,195 @@
+#include "receiver/retention.h"
+
+#include "common/clock.h"
+#include "common/json.h"
+#include "receiver_fixture.h"
+
+#include <errno.h>
+
+static size_t told;
+
+static void count_removed(void *userdata, const Stored *stored)
+{
+    (void)userdata;
+    assert_true(stored->removed_unix_s > 0);
+    told++;
+}
+
+/* A complete upload of size bytes that came so long ago, its receipt delivered. */
+static void put(Fixture *fixture, const char *client, const char *id, size_t size, int64_t age_s)
+{
+    char text[4096], name[200];
+    OutboxKey key = {.client = ""};
+
+    memset(text, 'x', size);
+    text[size] = '\0';
+    commit_text(fixture, client, id, "file", text);
+    (void)snprintf(key.client, sizeof(key.client), "%s", client);
+    (void)snprintf(key.id, sizeof(key.id), "%s", id);
+    outbox_delivered(fixture->outbox, &key);
+    (void)snprintf(name, sizeof(name), "%s/%s.json", client, id);
+    char *json CLEANUP(free_ptr) = content(fixture, name);
+    cJSON *record CLEANUP(json_delete) = cJSON_Parse(json);
+    assert_true(cJSON_ReplaceItemInObject(record, "receivedUnix",
+                                          cJSON_CreateNumber((double)(clock_unix_ms() / 1000 - age_s))));
+    char *older CLEANUP(free_ptr) = cJSON_Print(record);
+    write_file(fixture, name, older);
+}
+
+static void sweep(Fixture *fixture, RetentionConfig config)
+{
+    static const ConfigList none = {.count = 0};
+    Retention *retention = NULL;
+
+    config.ages = config.ages ? config.ages : &none;
+    config.counts = config.counts ? config.counts : &none;
+    config.sizes = config.sizes ? config.sizes : &none;
+    config.removed = count_removed;
+    told = 0;
+    assert_int_equal(retention_new(&config, fixture->store, fixture->archive, &retention), 0);
+    retention_sweep(retention);
+    (void)retention_free(retention);
+}
+
+static bool is_there(Fixture *fixture, const char *client, const char *id)
+{
+    char name[200];
+
+    (void)snprintf(name, sizeof(name), "%s/%s/file", client, id);
+    assert_int_equal(find_upload(fixture, client, id), 0); /* complete it is, be the content there or not */
+    return exists(fixture, name);
+}
+
+static void what_is_too_old_goes_and_its_record_stays(void **state)
+{
+    Fixture *fixture = *state;
+
+    put(fixture, "r1", "old", 5, 3601);
+    put(fixture, "r1", "young", 5, 3500);
+    sweep(fixture, (RetentionConfig){.age_ms = 3600 * 1000});
+    assert_false(is_there(fixture, "r1", "old"));
+    assert_true(is_there(fixture, "r1", "young"));
+    assert_true(exists(fixture, "r1/old.json"));
+    assert_false(exists(fixture, "r1/old"));
+    assert_int_equal(told, 1);
+    sweep(fixture, (RetentionConfig){.age_ms = 3600 * 1000});
+    assert_int_equal(told, 0);
+}
+
+static void of_each_client_the_newest_are_kept(void **state)
+{
+    Fixture *fixture = *state;
+
+    put(fixture, "r1", "c", 5, 30);
+    put(fixture, "r1", "a", 5, 50);
+    put(fixture, "r1", "b", 5, 40);
+    put(fixture, "r2", "a", 5, 500);
+    sweep(fixture, (RetentionConfig){.count = 2});
+    assert_false(is_there(fixture, "r1", "a"));
+    assert_true(is_there(fixture, "r1", "b"));
+    assert_true(is_there(fixture, "r1", "c"));
+    assert_true(is_there(fixture, "r2", "a"));
+    sweep(fixture, (RetentionConfig){.bytes = 5});
+    assert_false(is_there(fixture, "r1", "b"));
+    assert_true(is_there(fixture, "r1", "c"));
+}
+
+static void the_first_rule_that_matches_counts(void **state)
+{
+    Fixture *fixture = *state;
+    char *items[] = {"kiosk-1=0", "kiosk-*=1"};
+    const ConfigList counts = {.items = items, .count = 2};
+
+    for (int i = 0; i < 3; i++) {
+        char id[8];
+        (void)snprintf(id, sizeof(id), "u%d", i);
+        put(fixture, "kiosk-1", id, 5, 10);
+        put(fixture, "kiosk-2", id, 5, 10 * (i + 1));
+        put(fixture, "shop", id, 5, 10 * (i + 1));
+    }
+    sweep(fixture, (RetentionConfig){.count = 2, .counts = &counts});
+    assert_true(is_there(fixture, "kiosk-1", "u2"));
+    assert_true(is_there(fixture, "kiosk-2", "u0"));
+    assert_false(is_there(fixture, "kiosk-2", "u1"));
+    assert_true(is_there(fixture, "shop", "u1"));
+    assert_false(is_there(fixture, "shop", "u2"));
+    assert_int_equal(told, 3);
+}
+
+static void one_whose_receipt_waits_stays(void **state)
+{
+    Fixture *fixture = *state;
+
+    put(fixture, "r1", "a", 5, 3601);
+    write_file(fixture, ".outbox/r1.a.receipt", "{}");
+    sweep(fixture, (RetentionConfig){.age_ms = 3600 * 1000});
+    assert_true(is_there(fixture, "r1", "a"));
+}
+
+static int yes(void *userdata, const Stored *stored)
+{
+    (void)userdata;
+    (void)stored;
+    return 0;
+}
+
+static int no(void *userdata, const Stored *stored)
+{
+    (void)userdata;
+    (void)stored;
+    return -ENOSPC;
+}
+
+static void what_is_not_approved_stays(void **state)
+{
+    Fixture *fixture = *state;
+    Stored *stored = calloc(1, sizeof(*stored));
+
+    put(fixture, "r1", "a", 5, 0);
+    assert_int_equal(archive_remove(fixture->archive, "r1", "a", no, NULL, stored), -ENOSPC);
+    assert_true(is_there(fixture, "r1", "a"));
+    assert_int_equal(archive_remove(fixture->archive, "r1", "b", yes, NULL, stored), ARCHIVE_E_ABSENT);
+    free(stored);
+}
+
+static void a_removal_that_was_broken_off_is_finished_by_the_next(void **state)
+{
+    Fixture *fixture = *state;
+    Stored *stored = calloc(1, sizeof(*stored));
+
+    put(fixture, "r1", "a", 5, 0);
+    assert_int_equal(archive_remove(fixture->archive, "r1", "a", yes, NULL, stored), 0);
+    int64_t at = stored->removed_unix_s;
+    assert_int_equal(mkdirat(fixture->root_fd, "r1/a", 0700), 0); /* as if only the record had been written */
+    write_file(fixture, "r1/a/file", "xxxxx");
+    fixture_restart(fixture);
+    assert_int_equal(archive_remove(fixture->archive, "r1", "a", yes, NULL, stored), 0);
+    assert_int_equal(stored->removed_unix_s, at);
+    assert_false(exists(fixture, "r1/a"));
+    free(stored);
+}
+
+static void rules_that_say_nothing_are_mistakes(void **state)
+{
+    char *good[] = {"*=30d", "kiosk-?=0"}, *bad[] = {"kiosk=soon", "a/b=1d", "=1d", "kiosk"};
+    const ConfigList none = {.count = 0}, rules = {.items = good, .count = 2},
+                     wrong = {.items = bad, .count = 4};
+
+    (void)state;
+    assert_int_equal(retention_check(&(RetentionConfig){.ages = &rules, .counts = &none, .sizes = &none}), 0);
+    assert_int_equal(retention_check(&(RetentionConfig){.ages = &wrong, .counts = &none, .sizes = &none}), 4);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_STORE(what_is_too_old_goes_and_its_record_stays),
+        WITH_STORE(of_each_client_the_newest_are_kept),
+        WITH_STORE(the_first_rule_that_matches_counts),
+        WITH_STORE(one_whose_receipt_waits_stays),
+        WITH_STORE(what_is_not_approved_stays),
+        WITH_STORE(a_removal_that_was_broken_off_is_finished_by_the_next),
+        cmocka_unit_test(rules_that_say_nothing_are_mistakes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
