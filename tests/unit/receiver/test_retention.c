@@ -101,7 +101,7 @@ static void the_first_rule_that_matches_counts(void **state)
     const ConfigList counts = {.items = items, .count = 2};
 
     for (int i = 0; i < 3; i++) {
-        char id[8];
+        char id[16];
         (void)snprintf(id, sizeof(id), "u%d", i);
         put(fixture, "kiosk-1", id, 5, 10);
         put(fixture, "kiosk-2", id, 5, 10 * (i + 1));
