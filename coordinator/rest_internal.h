@@ -57,7 +57,7 @@ void call_refuse_wish(Call *call, const Problem *problem);
 
 /* rest_batches.c */
 bool batches_are_meant(const cJSON *object); /* by the body of POST /download */
-void batches_post(Call *call, const cJSON *object, NewRequest *wanted);
+void batches_post(Call *call, const cJSON *object, NewRequest *wish);
 void batches_get_all(Call *call);
 void batches_get(Call *call);
 void batches_delete(Call *call);

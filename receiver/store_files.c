@@ -165,7 +165,7 @@ static int read_metadata(int client_fd, const char *client, const char *id, Stor
 static int check_content(int client_fd, const Stored *stored)
 {
     int id_fd CLEANUP(close_fd) = -1;
-    struct stat info;
+    struct stat info = {0};
     int r = open_folder(client_fd, stored->receipt.upload, &id_fd);
 
     if (r == 0 && fstatat(id_fd, stored->name, &info, AT_SYMLINK_NOFOLLOW) < 0)

@@ -45,7 +45,7 @@ void progress_init(Progress *progress, int fd);
 void progress_update(Progress *progress, const ProgressState *state, int64_t now_ms);
 
 /* The same with any printable line in the bar's place. */
-void progress_say(Progress *progress, const char *line, int64_t now_ms);
+void progress_say(Progress *progress, const char *text, int64_t now_ms);
 
 /* Takes the bar away, so that other lines can be printed. */
 void progress_clear(Progress *progress);
