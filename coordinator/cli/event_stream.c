@@ -3,13 +3,16 @@
 #include <errno.h>
 #include <string.h>
 
+#define BYTE_ORDER_MARK "\xef\xbb\xbf" /* is left out where the stream begins */
+
 void event_stream_reset(EventStream *stream)
 {
     free(TAKE_PTR(stream->data));
     free(TAKE_PTR(stream->line));
     stream->data_size = stream->line_size = 0;
     stream->name[0] = '\0';
-    stream->after_cr = false;
+    memcpy(stream->next_id, stream->id, sizeof(stream->id));
+    stream->begun = stream->after_cr = false;
 }
 
 static int append(char **text, size_t *used, const char *more, size_t size)
@@ -28,6 +31,7 @@ static int append(char **text, size_t *used, const char *more, size_t size)
 
 static int finish_event(EventStream *stream)
 {
+    memcpy(stream->id, stream->next_id, sizeof(stream->id)); /* not before: half an event is to come again */
     int r = stream->data ? stream->on_event(stream->userdata, stream->name, stream->data) : 0;
 
     free(TAKE_PTR(stream->data));
@@ -41,7 +45,7 @@ static int take_field(EventStream *stream, const char *name, const char *value)
     if (strcmp(name, "event") == 0)
         (void)snprintf(stream->name, sizeof(stream->name), "%s", value);
     else if (strcmp(name, "id") == 0)
-        (void)snprintf(stream->id, sizeof(stream->id), "%s", value);
+        (void)snprintf(stream->next_id, sizeof(stream->next_id), "%s", value);
     if (strcmp(name, "data") != 0)
         return 0;
     int r = stream->data ? append(&stream->data, &stream->data_size, "\n", 1) : 0;
@@ -50,10 +54,13 @@ static int take_field(EventStream *stream, const char *name, const char *value)
 
 static int finish_line(EventStream *stream)
 {
-    char *line CLEANUP(free_ptr) = TAKE_PTR(stream->line);
+    char *taken CLEANUP(free_ptr) = TAKE_PTR(stream->line);
+    bool marked = taken && !stream->begun && strncmp(taken, BYTE_ORDER_MARK, 3) == 0;
+    char *line = marked ? taken + 3 : taken;
 
     stream->line_size = 0;
-    if (!line)
+    stream->begun = true;
+    if (!line || !*line)
         return finish_event(stream);
     char *colon = strchr(line, ':');
     if (colon == line)

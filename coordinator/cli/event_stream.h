@@ -11,11 +11,12 @@
 #define EVENT_ID_SIZE 64
 
 typedef struct EventStream {
-    char name[EVENT_NAME_SIZE]; /* of the event that is coming in; "" means message */
-    char id[EVENT_ID_SIZE];     /* the last that was seen: what to go on from */
+    char name[EVENT_NAME_SIZE];  /* of the event that is coming in; "" means message */
+    char id[EVENT_ID_SIZE];      /* of the last whole event: what to go on from */
+    char next_id[EVENT_ID_SIZE]; /* of the event that is coming in */
     char *data, *line;
     size_t data_size, line_size;
-    bool after_cr;
+    bool begun, after_cr;
     /* Takes a whole event. Not 0 ends the stream, and is returned. */
     int (*on_event)(void *userdata, const char *name, const char *data);
     void *userdata;
