@@ -136,7 +136,7 @@ void http_response_stream(HttpResponse *response, const char *content_type, cons
 void http_stream_sleep(HttpStream *stream);
 
 /* Any thread, under a lock that read() takes too while it decides to sleep and free() before it returns. A
- *  * sleeper must be woken before http_server_free(). A peer that goes away does not wake it. */
+ * sleeper must be woken before http_server_free(). A peer that goes away does not wake it. */
 void http_stream_wake(HttpStream *stream);
 
 /* Whether the peer of a sleeper has closed the connection. Under the same lock. */

@@ -250,7 +250,7 @@ static void refuse_stranger(Call *call, int r)
 /* Sets the call's grant. false after an answer. */
 static bool is_known(Call *call)
 {
-    char *authorization CLEANUP(free_ptr) = session_authorization(call->request);
+    char *authorization CLEANUP(free_secret) = session_authorization(call->request);
     int r = access_check(&call->rest->access, authorization, clock_unix_ms() / 1000, &call->grant);
     call->accountable = r == 0;
     if (r < 0)

@@ -26,7 +26,7 @@ static cJSON *session_json(const Rest *rest, const Grant *grant)
 /* Who one is; not being logged in is no error, for the page asks before it knows. */
 void session_get(Call *call)
 {
-    char *authorization CLEANUP(free_ptr) = session_authorization(call->request);
+    char *authorization CLEANUP(free_secret) = session_authorization(call->request);
     int r = access_check(&call->rest->access, authorization, clock_unix_ms() / 1000, &call->grant);
     if (r == 0) {
         call_answer(call, 200, session_json(call->rest, &call->grant));
@@ -44,8 +44,8 @@ void session_post(Call *call)
 {
     const Grant *grant = &call->grant;
     int64_t left_s = grant->expires_unix_s ? grant->expires_unix_s - clock_unix_ms() / 1000 : 0;
-    char *authorization CLEANUP(free_ptr) = session_authorization(call->request);
-    char *cookie CLEANUP(free_ptr) = authorization ? session_cookie(authorization, left_s) : NULL;
+    char *authorization CLEANUP(free_secret) = session_authorization(call->request);
+    char *cookie CLEANUP(free_secret) = authorization ? session_cookie(authorization, left_s) : NULL;
     Problem problem;
     if (cookie) {
         call_answer_with(call, 200, session_json(call->rest, grant), "Set-Cookie", cookie);

@@ -18,7 +18,7 @@ static char *read_cookie(const char *header)
         at += strspn(at, "; ");
         size_t length = strcspn(at, ";");
         if (strncmp(at, COOKIE "=", sizeof(COOKIE)) == 0) {
-            char *value CLEANUP(free_ptr) =
+            char *value CLEANUP(free_secret) =
                 text_format("%.*s", (int)(length - sizeof(COOKIE)), at + sizeof(COOKIE));
             return value ? text_percent_decode(value) : NULL;
         }
@@ -44,7 +44,7 @@ char *session_authorization(const HttpRequest *request)
     if (header)
         return strdup(header);
     const char *cookies = http_request_header(request, "Cookie");
-    char *token CLEANUP(free_ptr) = cookies && is_of_our_page(request) ? read_cookie(cookies) : NULL;
+    char *token CLEANUP(free_secret) = cookies && is_of_our_page(request) ? read_cookie(cookies) : NULL;
     return token && *token ? text_format(BEARER "%s", token) : NULL;
 }
 
@@ -52,7 +52,7 @@ char *session_cookie(const char *authorization, int64_t life_s)
 {
     const char *token = authorization + sizeof(BEARER) - 1;
     char life[40] = "";
-    char *value CLEANUP(free_ptr) = text_percent_encode(token + strspn(token, " "), "");
+    char *value CLEANUP(free_secret) = text_percent_encode(token + strspn(token, " "), "");
     if (!value || strlen(value) > SESSION_COOKIE_MAX)
         return NULL;
     if (life_s > 0)

@@ -11,11 +11,12 @@
 
 /* The value of an Authorization header: the request's own, or made of its cookie. The cookie does not count
  * where another site can have caused the request: a change needs the header "Beckon-Csrf: 1", which another
- * site's page can't send. NULL: neither; or out of memory. The caller frees. */
+ * site's page can't send. NULL: neither; or out of memory. The caller frees with
+ * free_secret(). */
 char *session_authorization(const HttpRequest *request);
 
 /* A Set-Cookie value for an authorization as above. life_s: seconds, 0: as long as the browser runs. NULL
- * when the token is too long for a cookie, or out of memory. The caller frees. */
+ * when the token is too long for a cookie, or out of memory. The caller frees with free_secret(). */
 char *session_cookie(const char *authorization, int64_t life_s);
 
 extern const char session_end[]; /* the Set-Cookie value that takes it back */
