@@ -215,15 +215,14 @@ static void refuse_path(Call *call, const char *allowed)
 
 /* --- who may --- */
 
-/* What strangers can bring about at will is noted only so often. */
-static void note_stranger(const Call *call, const char *reason)
+void call_note_stranger(const Call *call, unsigned status, const char *reason)
 {
     static Throttle throttle = THROTTLE_STRANGERS;
     uint64_t left_out = 0;
     if (!throttle_pass(&throttle, clock_monotonic_ms(), &left_out))
         return;
     char *what CLEANUP(free_ptr) = what_is_asked(call);
-    AuditEvent event = describe(call, what, 401, reason);
+    AuditEvent event = describe(call, what, status, reason);
     event.unwritten = left_out;
     int r = audit_write(call->rest->audit, &event); /* nothing is given away here if that fails */
     log_warn("%s: refused: %s%s%s", event.from, reason,
@@ -242,7 +241,7 @@ static void refuse_stranger(Call *call, int r)
                           "Send your token as \"Authorization: Bearer <token>\".");
     else
         (void)problem_set(&problem, ERROR_UNAUTHENTICATED, "INVALID_TOKEN", "The token is not valid here.");
-    note_stranger(call, problem.reason);
+    call_note_stranger(call, 401, problem.reason);
     send_problem(call, 401, &problem, "WWW-Authenticate",
                  r == ACCESS_E_MISSING ? "Bearer" : "Bearer error=\"invalid_token\"");
 }

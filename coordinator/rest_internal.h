@@ -37,6 +37,9 @@ void call_forbid(Call *call, unsigned scopes, const Problem *problem);
  * answer then writes none, unless it is a refusal after all. 0, or -1 and *problem. */
 int call_audit(Call *call, unsigned status, const char *reason, Problem *problem) MUST_CHECK;
 
+/* Writes that a call has no good token. What strangers can bring about at will is noted only so often. */
+void call_note_stranger(const Call *call, unsigned status, const char *reason);
+
 typedef struct Route {
     const char *method;
     const char *path; /* one "*" stands for an id */

@@ -32,6 +32,12 @@ void session_get(Call *call)
         call_answer(call, 200, session_json(call->rest, &call->grant));
         return;
     }
+    if (r < 0) {
+        http_request_abort(call->request);
+        return;
+    }
+    if (r == ACCESS_E_WRONG) /* somebody tries; that a session has ended is nothing to be noted */
+        call_note_stranger(call, 200, "INVALID_TOKEN");
     cJSON *object CLEANUP(json_delete) = cJSON_CreateObject();
     bool whole = object && cJSON_AddFalseToObject(object, "loggedIn") &&
                  (r == ACCESS_E_MISSING ||

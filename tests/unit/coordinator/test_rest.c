@@ -720,10 +720,34 @@ static void a_flood_of_strangers_is_a_few_lines(void **state)
     expect_line(path, lines, "(shared token)", "GET /clients", 200, "ok");
 }
 
+/* GET /session answers everybody, but it is no place to try tokens unseen. */
+static void who_tries_tokens_at_the_session_is_noted(void **state)
+{
+    Api *api = *state;
+    char path[300];
+    start_audit(api, path);
+    const Ask shown[] = {{.token = "wrong"}, {.header = "Cookie: __Host-beckon=wrong"}};
+    for (size_t i = 0; i < ARRAY_SIZE(shown); i++) {
+        Ask ask = shown[i];
+        ask.method = "GET";
+        ask.path = "/session";
+        assert_int_equal(call_api(api, &ask), 200);
+        assert_true(cJSON_IsFalse(cJSON_GetObjectItem(api->answer.json, "loggedIn")));
+        cJSON *line = audit_line(path, i);
+        assert_non_null(line);
+        assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(line, "what")), "GET /session");
+        assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(line, "result")), "INVALID_TOKEN");
+        cJSON_Delete(line);
+    }
+    assert_int_equal(call_as(api, NULL, "GET", "/session"), 200); /* who brings none tries none */
+    assert_null(audit_line(path, ARRAY_SIZE(shown)));
+}
+
 int main(void)
 {
 #define API_TEST(name) cmocka_unit_test_setup_teardown(name, api_setup, api_teardown)
     const struct CMUnitTest tests[] = {
+        API_TEST(who_tries_tokens_at_the_session_is_noted), /* before others use the strangers' ration up */
         API_TEST(health_needs_no_token_and_the_rest_does),
         API_TEST(a_main_thread_that_hangs_is_no_longer_alive),
         API_TEST(what_the_api_does_not_have_is_said),
