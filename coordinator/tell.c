@@ -62,6 +62,7 @@ void control_tell(Control *control, const Grant *grant, const char *id)
 {
     Problem unknown;
     Request *request CLEANUP(free_ptr) = malloc(sizeof(*request));
-    if (request && control_get(control, grant, NULL, id, request, &unknown) == 0)
+    LOCKED(control); /* until it is told, so that nothing newer is told before it */
+    if (request && ask_locate(control, grant, NULL, id, request, &unknown) == 0)
         tell_request(control, request);
 }
