@@ -17,6 +17,7 @@ typedef struct Watch {
     Cli *cli;
     const char *id; /* NULL: everything */
     bool is_batch;  /* that is */
+    bool was_up;    /* the coordinator has been heard once */
     int code;       /* the exit code once the one request is final, or EXIT_TIMED_OUT */
     EventStream stream;
 } Watch;
@@ -106,21 +107,19 @@ static int on_bytes(void *userdata, const void *data, size_t size)
 {
     Watch *watch = userdata;
 
+    watch->was_up = true; /* the greeting alone will do: an id comes with the first event only */
     return event_stream_feed(&watch->stream, data, size) == 0 ? 0 : -1;
 }
 
 /* Listens until it is over, through broken connections; but the first one must come about. */
 static int follow(Watch *watch, const char *path)
 {
-    bool was_up = false;
-
     for (;;) {
         int r = rest_listen(watch->cli->rest, path, watch->stream.id, on_bytes, watch);
         event_stream_reset(&watch->stream);
         if (r == REST_E_SINK)
             return watch->code == EXIT_TIMED_OUT ? EXIT_FAILED : watch->code;
-        was_up |= r == 0 || watch->stream.id[0] != '\0';
-        if (r == REST_E_REFUSED || r == REST_E_INTERRUPTED || !was_up)
+        if (r == REST_E_REFUSED || r == REST_E_INTERRUPTED || !watch->was_up)
             return cli_rest_failed(watch->cli, r);
         if (interrupt_wait(PAUSE_MS))
             return EXIT_INTERRUPTED;

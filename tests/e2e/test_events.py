@@ -1,13 +1,16 @@
 """GET /events and `beckon watch`: what happens is told as it happens, once, in order, and again after a break."""
 
 import os
+import re
 import signal
+import socket
 import subprocess
+import threading
 
 import pytest
 from harness.events import EventReader
 from harness.house import BIN
-from harness.waiting import wait_until
+from harness.waiting import SLOWNESS, wait_until
 
 STATES = ["queued", "accepted", "running", "completed"]
 
@@ -167,6 +170,109 @@ def test_watch_goes_on_after_the_coordinator_has_restarted(house, folder):
         assert '"status":"completed"' in (folder / "out").read_text().splitlines()[-1]
     finally:
         watch.kill()
+
+
+def readers_now(house):
+    return int(re.search(r"^beckon_events_readers (\d+)", house.api().request("GET", "/metrics").body.decode(), re.MULTILINE)[1])
+
+
+def test_a_quiet_watch_outlives_a_coordinator_that_is_killed(house, folder):
+    wait_until(lambda: readers_now(house) == 0, "the other tests' readers to go")
+    with open(folder / "out", "w") as out, open(folder / "err", "w") as err:
+        watch = subprocess.Popen([BIN / "beckon", "watch"], env=house.cli_environment(), stdout=out, stderr=err)
+    try:
+        wait_until(lambda: readers_now(house) == 1, "the watcher to listen")
+        assert (folder / "out").read_text() == ""  # it has seen no event, and so no id to go on from
+        house.coordinator.kill()
+        house.coordinator.start()
+        house.wait_online("restaurant_1")
+        wait_until(lambda: watch.poll() is not None or readers_now(house) == 1, "the watcher to listen again")
+        assert watch.poll() is None, (folder / "err").read_text()
+    finally:
+        watch.send_signal(signal.SIGINT)
+        assert watch.wait(timeout=20) == 130
+
+
+def raw(house, head):
+    """A connection on which head was sent, and what came of it so far."""
+    stream = house.api().connect()
+    stream.settimeout(20 * SLOWNESS)
+    stream.sendall(f"{head}Authorization: Bearer {house.token}\r\n\r\n".encode())
+    return stream, stream.recv(65536)
+
+
+def test_head_ends_at_once_and_leaves_no_reader(house):
+    before = readers_now(house)
+    answer = house.api().request("HEAD", "/events")
+    assert (answer.status, answer.body) == (200, b"")
+    wait_until(lambda: readers_now(house) <= before, "no reader more than before")
+
+
+def test_http_1_0_gets_the_stream_without_chunks(house):
+    stream, data = raw(house, "GET /events HTTP/1.0\r\n")
+    request = ask(house)
+    while b'"completed"' not in data:
+        piece = stream.recv(65536)
+        assert piece, data
+        data += piece
+    head, _, body = data.partition(b"\r\n\r\n")
+    assert b"chunked" not in head.lower()
+    assert body.startswith(b"retry: 2000\n\n") and request.encode() in body
+    assert all(re.fullmatch(rb"(retry: 2000|:|id: \d+-\d+\nevent: \w+\ndata: {.*}|)", event) for event in body.split(b"\n\n"))
+    stream.close()
+
+
+@pytest.mark.parametrize("size", [8_000, 14_000, 20_000, 28_000, 31_000])
+def test_a_head_that_leaves_little_room_is_served_or_refused(house, size):
+    """Never taken and then cut off, which its reader would repeat for ever."""
+    stream, data = raw(house, "GET /events HTTP/1.1\r\nHost: x\r\n" + "".join(
+        f"X-{number}: {'x' * 990}\r\n" for number in range(size // 1000)))
+    status = data.split()[1]
+    assert status in (b"200", b"431"), data
+    while status == b"200" and b"retry: 2000\n\n" not in data:
+        piece = stream.recv(65536)
+        assert piece, data
+        data += piece
+    stream.close()
+
+
+def test_readers_that_never_read_or_half_close_do_no_harm(house, listen):
+    wait_until(lambda: readers_now(house) == 0, "the other tests' readers to go")
+    streams = [raw(house, "GET /events HTTP/1.1\r\nHost: x\r\n")[0] for _ in range(12)]
+    reader = listen()
+    for stream in streams[:6]:
+        socket.socket.shutdown(stream, socket.SHUT_WR)
+    for stream in streams[6:9]:
+        stream.sendall(b"GET /clients HTTP/1.1\r\nHost: x\r\n\r\n" * 50)  # behind a request that never ends
+    reader.wait("request", requestId=ask(house), status="completed")
+    wait_until(lambda: readers_now(house) <= 7, "those that have hung up to be let go")
+    for stream in streams:
+        stream.close()
+    wait_until(lambda: readers_now(house) == 1, "all of them to be let go")
+
+
+def test_it_stops_at_once_while_readers_come_and_go(house):
+    stop = threading.Event()
+
+    def knock():
+        while not stop.is_set():
+            try:
+                stream, _ = raw(house, "GET /events HTTP/1.1\r\nHost: x\r\n")
+                stream.close()
+            except OSError:
+                pass
+    knockers = [threading.Thread(target=knock) for _ in range(4)]
+    for knocker in knockers:
+        knocker.start()
+    try:
+        for _ in range(3):
+            wait_until(lambda: readers_now(house) > 0, "a reader")
+            house.coordinator.restart()  # what is wrong with how it ends becomes a fault of this test
+    finally:
+        stop.set()
+        for knocker in knockers:
+            knocker.join()
+    house.wait_online("restaurant_1")
 
 
 def test_watch_says_when_there_is_no_coordinator(house):
