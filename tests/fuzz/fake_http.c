@@ -38,6 +38,19 @@ void fake_http_run(HttpRequest *request, const HttpHandlers *handlers, void *use
     FUZZ_CHECK(!request->state);
 }
 
+const char *fake_stream_read(HttpRequest *request, char *buf)
+{
+    const HttpSource *source = &request->response->source;
+
+    request->stream.asleep = false;
+    ssize_t got = source->read(source->userdata, &request->stream, buf, HTTP_STREAM_MIN);
+    FUZZ_CHECK(got <= (ssize_t)HTTP_STREAM_MIN && (got == 0) == request->stream.asleep);
+    if (got <= 0)
+        return NULL;
+    buf[got] = '\0';
+    return buf;
+}
+
 void fake_http_deinit(HttpRequest *request)
 {
     http_response_free(request->response);
@@ -124,4 +137,20 @@ void http_respond(HttpRequest *request, HttpResponse *response)
 bool http_request_answered(const HttpRequest *request)
 {
     return request->response != NULL;
+}
+
+void http_stream_sleep(HttpStream *stream)
+{
+    stream->asleep = true;
+}
+
+void http_stream_wake(HttpStream *stream)
+{
+    stream->asleep = false;
+}
+
+bool http_stream_is_deserted(const HttpStream *stream)
+{
+    (void)stream;
+    return false;
 }

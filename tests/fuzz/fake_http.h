@@ -16,6 +16,10 @@ typedef struct FakeFields {
     } items[FAKE_FIELDS_MAX];
 } FakeFields;
 
+struct HttpStream {
+    bool asleep;
+};
+
 struct HttpRequest {
     const char *method, *path;
     FakeFields headers, trailers, query;
@@ -26,6 +30,7 @@ struct HttpRequest {
     bool ended; /* the trailers can be read */
     bool aborted;
     HttpResponse *response; /* NULL: not answered */
+    HttpStream stream;      /* of the response */
     void *state;
 };
 
@@ -35,6 +40,10 @@ void fake_field_add(FakeFields *fields, char *line);
 
 /* Sends request through handlers as http_server.c does, and checks that it was answered once or aborted. */
 void fake_http_run(HttpRequest *request, const HttpHandlers *handlers, void *userdata);
+
+/* What an answered stream gives now, ended with NUL; NULL when it sleeps or ends. buf has room for
+ * HTTP_STREAM_MIN bytes and one. */
+const char *fake_stream_read(HttpRequest *request, char *buf);
 
 /* Frees the response. */
 void fake_http_deinit(HttpRequest *request);

@@ -5,8 +5,9 @@
  *   POST /download {"clientId":"r1","fileName":"/x"}
  *   ~GET /downloads?limit=5                         "~": by a user who may know of r1 only
  *
- * Every request is answered once, with JSON that is whole and printable; without a receipt's signature
- * nothing is ever completed; and that user never hears of another device. */
+ * Both callers listen to GET /events all the time. Every request is answered once, with JSON that is whole
+ * and printable, and so is every event; without a receipt's signature nothing is ever completed; and that
+ * user never hears of another device, or of another's batch. */
 #include "fake_http.h"
 #include "fuzz.h"
 #include "signed.h"
@@ -107,23 +108,72 @@ static void check_limited(const cJSON *item)
     }
 }
 
-static void check_response(const HttpResponse *response, bool limited)
+/* Returns whether it is a problem. */
+static bool check_json(const char *text, size_t size, bool limited)
 {
-    bool redirect = response->status == 302;
+    cJSON *object = json_parse_object(text, size, SIZE_MAX);
+
+    FUZZ_CHECK(object && fuzz_is_printable(text, false));
+    if (limited)
+        check_limited(object);
+    FUZZ_CHECK(!strstr(text, "\"status\":\"completed\""));
+    bool is_problem = cJSON_HasObjectItem(object, "detail");
+    cJSON_Delete(object);
+    return is_problem;
+}
+
+/* Lines as the contract has them, and one line of JSON each. A user's batches are his own. */
+static void check_events(char *text, bool limited)
+{
+    const char *kind = "";
+
+    for (char *line; (line = fuzz_cut(&text, '\n'));) {
+        if (strncmp(line, "event: ", 7) == 0) {
+            kind = line + 7;
+        } else if (strncmp(line, "data: ", 6) != 0) {
+            FUZZ_CHECK(!*line || strcmp(line, ":") == 0 || strcmp(line, "retry: 2000") == 0 ||
+                       strncmp(line, "id: ", 4) == 0);
+        } else {
+            (void)check_json(line + 6, strlen(line + 6), limited);
+            FUZZ_CHECK(!limited || strcmp(kind, "batch") != 0 || strstr(line, "\"createdBy\":\"anna\""));
+        }
+    }
+}
+
+static void drain(HttpRequest *request, bool limited)
+{
+    static char buf[HTTP_STREAM_MIN + 1];
+
+    while (fake_stream_read(request, buf))
+        check_events(buf, limited);
+}
+
+static const char *type_of(const HttpResponse *response)
+{
+    for (size_t i = 0; i < response->header_count; i++)
+        if (strcmp(response->headers[i].name, "Content-Type") == 0)
+            return response->headers[i].value;
+    return "";
+}
+
+static void check_response(HttpRequest *request, bool limited)
+{
+    const HttpResponse *response = request->response;
 
     FUZZ_CHECK(response->status >= 200 && response->status < 600);
     for (size_t i = 0; i < response->header_count; i++)
         FUZZ_CHECK(fuzz_is_printable(response->headers[i].value, false));
-    FUZZ_CHECK(redirect == (response->kind == HTTP_BODY_NONE));
-    if (redirect)
+    FUZZ_CHECK((response->status == 302) == (response->kind == HTTP_BODY_NONE));
+    if (response->kind == HTTP_BODY_STREAM)
+        drain(request, limited);
+    if (response->kind != HTTP_BODY_COPY)
         return;
-    cJSON *object = json_parse_object(response->copy, response->size, SIZE_MAX);
-    FUZZ_CHECK(object && fuzz_is_printable(response->copy, false));
-    if (limited)
-        check_limited(object);
-    FUZZ_CHECK((response->status >= 400) == cJSON_HasObjectItem(object, "detail") || response->status == 503);
-    FUZZ_CHECK(!strstr(response->copy, "\"status\":\"completed\""));
-    cJSON_Delete(object);
+    if (!strstr(type_of(response), "json")) { /* the figures */
+        FUZZ_CHECK(response->status == 200 && fuzz_is_printable(response->copy, true));
+        return;
+    }
+    bool is_problem = check_json(response->copy, response->size, limited);
+    FUZZ_CHECK((response->status >= 400) == is_problem || response->status == 503);
 }
 
 static void read_query(char *text, HttpRequest *request)
@@ -136,31 +186,38 @@ static void read_query(char *text, HttpRequest *request)
     }
 }
 
-/* "METHOD /path?query body" */
-static void ask(char *line, bool limited)
+/* "METHOD /path?query body". The answer is left in request, to be freed. */
+static void ask(HttpRequest *request, char *line, bool limited)
 {
-    HttpRequest request = {.method = line, .path = "/"};
     char authorization[1024], idempotency[] = "Idempotency-Key: k";
 
+    *request = (HttpRequest){.method = line, .path = "/"};
     (void)snprintf(authorization, sizeof(authorization), "Authorization: Bearer %s",
                    limited ? limited_token : TOKEN);
     (void)fuzz_cut(&line, ' ');
     if (line)
-        request.path = line;
+        request->path = line;
     (void)fuzz_cut(&line, ' ');
-    request.body = line;
-    char *query = strchr(request.path, '?');
+    request->body = line;
+    char *query = strchr(request->path, '?');
     if (query) {
         *query++ = '\0';
-        read_query(query, &request);
+        read_query(query, request);
     }
-    fake_field_add(&request.headers, authorization);
-    if (request.body && strstr(request.body, "again"))
-        fake_field_add(&request.headers, idempotency);
-    fake_http_run(&request, &rest_handlers, &rest);
-    if (request.response)
-        check_response(request.response, limited);
-    fake_http_deinit(&request);
+    fake_field_add(&request->headers, authorization);
+    if (request->body && strstr(request->body, "again"))
+        fake_field_add(&request->headers, idempotency);
+    fake_http_run(request, &rest_handlers, &rest);
+    if (request->response)
+        check_response(request, limited);
+}
+
+static void listen_all(HttpRequest *request, bool limited)
+{
+    char line[] = "GET /events";
+
+    ask(request, line, limited);
+    FUZZ_CHECK(request->response && request->response->kind == HTTP_BODY_STREAM);
 }
 
 static void hear(Control *control, char *line)
@@ -168,6 +225,19 @@ static void hear(Control *control, char *line)
     char *topic = fuzz_cut(&line, ' ');
 
     control_on_message(control, topic, line ? line : "", line ? strlen(line) : 0, false);
+}
+
+static void take_line(char *line)
+{
+    bool limited = *line == '~';
+
+    if (strncmp(line, "beckon/", 7) == 0) {
+        hear(rest.control, line);
+    } else if (*line) {
+        HttpRequest request;
+        ask(&request, line + limited, limited);
+        fake_http_deinit(&request);
+    }
 }
 
 /* A database in memory; the files that belong to its name are left in a folder of their own. */
@@ -190,7 +260,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         load();
     now_ms = 1000;
     Store *store = open_store();
+    FUZZ_CHECK(events_new(fake_unix_ms(), &rest.events) == 0);
     const ControlConfig config = {.store = store,
+                                  .events = rest.events,
                                   .receipt_keys = ring,
                                   .ticket_key = key,
                                   .publish = publish,
@@ -201,15 +273,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                   .unix_ms = fake_unix_ms};
     FUZZ_CHECK(control_new(&config, &rest.control) == 0);
     control_on_connection(rest.control, true);
+    HttpRequest readers[2];
+    for (size_t i = 0; i < ARRAY_SIZE(readers); i++)
+        listen_all(&readers[i], i == 1);
     for (char *line; (line = fuzz_cut(&rest_of_text, '\n'));) {
-        if (strncmp(line, "beckon/", 7) == 0)
-            hear(rest.control, line);
-        else if (*line)
-            ask(line + (*line == '~'), *line == '~');
+        take_line(line);
         now_ms += 60000;
         control_tick(rest.control);
+        events_tick(rest.events, now_ms, fake_unix_ms());
+        for (size_t i = 0; i < ARRAY_SIZE(readers); i++)
+            drain(&readers[i], i == 1);
     }
+    for (size_t i = 0; i < ARRAY_SIZE(readers); i++)
+        fake_http_deinit(&readers[i]);
     rest.control = control_free(rest.control);
+    rest.events = events_free(rest.events);
     (void)store_close(store);
     free(text);
     return 0;
