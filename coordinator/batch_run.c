@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define CANCELS_PER_TICK 200
+#define ASKED_PER_TURN 50 /* then REST has its turn: each is written, signed and published */
 #define MILLI 1000
 
 /* --- what is in memory --- */
@@ -185,32 +186,47 @@ static bool cancel_some(Control *control, Busy *busy, const Batch *batch)
 
 /* --- the tick --- */
 
-/* false: there is nothing more to be done for it. *room, of clients to be asked now, becomes less. */
-static bool advance(Control *control, Busy *busy, Batch *batch, size_t *room)
+static bool is_failing(const Batch *batch)
+{
+    return batch->max_failures > 0 && batch->counts.failed >= batch->max_failures;
+}
+
+/* One turn of asking: some clients of each batch, at most room in all. Returns how many were asked. */
+static size_t ask_some(Control *control, Batch *batch, size_t room)
+{
+    LOCKED(control);
+    size_t asked = 0;
+    for (size_t i = 0; i < control->batches.count && asked < room; i++) {
+        Busy *busy = control->batches.items[i];
+        if (busy->unasked == 0 || store_get_batch(control->config.store, busy->id, batch) != 0 ||
+            batch->end != BATCH_GOES_ON || is_failing(batch))
+            continue;
+        TRACED(batch->traceparent);
+        size_t count = take_credit(control, busy, batch->ramp, room - asked);
+        if (count > 0)
+            asked += ask(control, busy, batch, count);
+    }
+    return asked;
+}
+
+/* false: there is nothing more to be done for it. */
+static bool advance(Control *control, Busy *busy, Batch *batch)
 {
     TRACED(batch->traceparent);
     if (batch->end == BATCH_CANCELLED)
         return cancel_some(control, busy, batch);
-    if (batch->end == BATCH_STOPPED || batch->counts.unasked == 0)
-        return false;
-    if (batch->max_failures > 0 && batch->counts.failed >= batch->max_failures) {
+    if (batch->end == BATCH_GOES_ON && batch->counts.unasked > 0 && is_failing(batch))
         stop(control, busy, batch);
-        return batch->end == BATCH_GOES_ON;
-    }
-    size_t count = take_credit(control, busy, batch->ramp, *room);
-    if (count > 0)
-        *room -= ask(control, busy, batch, count);
-    return true;
+    return batch->end == BATCH_GOES_ON && batch->counts.unasked > 0;
 }
 
-void batch_tick(Control *control, bool room_at_broker)
+static void settle(Control *control, Batch *batch)
 {
-    size_t room = room_at_broker ? BATCH_RAMP_MAX : 0;
-    Batch *batch CLEANUP(free_ptr) = malloc(sizeof(*batch));
-    for (size_t i = 0; batch && i < control->batches.count;) {
+    LOCKED(control);
+    for (size_t i = 0; i < control->batches.count;) {
         Busy *busy = control->batches.items[i];
         int r = store_get_batch(control->config.store, busy->id, batch);
-        bool more = r < 0 || (r == 0 && advance(control, busy, batch, &room));
+        bool more = r < 0 || (r == 0 && advance(control, busy, batch));
         if (busy->changed && store_get_batch(control->config.store, busy->id, batch) == 0)
             tell_batch(control, batch);
         busy->changed = false;
@@ -219,4 +235,15 @@ void batch_tick(Control *control, bool room_at_broker)
         else
             free(sorted_take(&control->batches, i));
     }
+}
+
+void batch_tick(Control *control, bool room_at_broker)
+{
+    Batch *batch CLEANUP(free_ptr) = malloc(sizeof(*batch));
+    if (!batch)
+        return;
+    size_t room = room_at_broker ? BATCH_RAMP_MAX : 0, asked = 1;
+    for (; room > 0 && asked > 0; room -= asked)
+        asked = ask_some(control, batch, room < ASKED_PER_TURN ? room : ASKED_PER_TURN);
+    settle(control, batch);
 }

@@ -421,7 +421,8 @@ static void expire(Control *control, Open *open)
         command_ask_receipt(control, client, id);
 }
 
-void control_tick(Control *control)
+/* Whether the broker takes more. */
+static bool tick_requests(Control *control)
 {
     LOCKED(control);
     if (control->connected)
@@ -444,6 +445,13 @@ void control_tick(Control *control)
         command_tick_doubts(control);
     if (room)
         removal_tick(control);
+    return room;
+}
+
+void control_tick(Control *control)
+{
+    bool room = tick_requests(control);
     batch_tick(control, room);
+    LOCKED(control);
     history_tick(control);
 }

@@ -131,7 +131,8 @@ Busy *batch_note(Control *control, const char *id);
 void batch_forget(Control *control, const char *id);
 /* Something of it has changed. */
 void batch_touch(Control *control, const char *id);
-/* Asks, stops and cancels; tells what has changed. Without room at the broker nobody is asked. */
+/* Asks, stops and cancels; tells what has changed. Without room at the broker nobody is asked. Takes the lock
+ * itself, several times. */
 void batch_tick(Control *control, bool room_at_broker);
 
 /* --- removal.c --- */
