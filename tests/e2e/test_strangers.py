@@ -6,7 +6,9 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
+import threading
 import time
 import unicodedata
 from urllib.parse import quote, unquote
@@ -41,8 +43,8 @@ def hostile_in(data):
     return sorted({f"U+{ord(c):04X}" for c in text if c != "\n" and is_hostile(c)})
 
 
-def on_terminal(house, *words):
-    """`beckon` with a terminal for all three; what came out, and the exit code."""
+def on_terminal(house, *words, enough=None):
+    """`beckon` with a terminal for all three; what came out, and the exit code. enough: of what came out; it is interrupted then."""
     parent, child = pty.openpty()
     process = subprocess.Popen([BIN / "beckon", *map(str, words)], cwd=house.folder, stdin=child, stdout=child, stderr=child,
                                env=house.cli_environment() | {"TERM": "xterm-256color"}, start_new_session=True)
@@ -58,6 +60,9 @@ def on_terminal(house, *words):
         if not piece:
             break
         shown += piece
+        if enough and enough(shown):
+            process.send_signal(signal.SIGINT)
+            enough = None
     os.close(parent)
     return shown.decode("utf-8", errors="surrogateescape"), process.wait(60)
 
@@ -151,6 +156,7 @@ def test_no_verb_commands_the_terminal(planted):
     name = planted.agents["restaurant_1"].files / FILE_NAME
     runs = [("clients",), ("downloads",), ("downloads", "--client", "evil"), ("status", planted.done), ("status", planted.rejected),
             ("status", "planted"), ("status", "long"), ("cancel", "planted"), ("get", "restaurant_1", name),
+            ("watch", planted.done), ("watch", planted.rejected), ("watch", "planted"), ("watch", "long"),
             ("get", "restaurant_1", name, "-o", planted.folder), ("get", "restaurant_1", f"/elsewhere/{NASTY}"), ("get", "nobody", name)]
     for words in runs:
         for more in [(), ("--json",)]:
@@ -159,6 +165,65 @@ def test_no_verb_commands_the_terminal(planted):
             left = OWN_CONTROLS.sub("\n", shown)
             assert not hostile_in(left), f"beckon {words[0]} {more}: {hostile_in(left)} in {shown!r}"
             assert "forged" not in [line.strip()[:6] for line in left.splitlines()]
+
+
+def plant_events(house, upload, version):
+    """What an operator who listens hears of."""
+    error = {"code": "internal", "reason": "R\x1b[1m\u202e\n\nevent: reset", "message": NASTY}
+    publish(house, "evil", "presence", {"online": True, "version": f"{version}\x1b[31m\u202e\r\n\r\n", "since": "2026-11-21T00:00:00Z",
+                                        "labels": {NASTY: NASTY, "u": upload}})
+    publish(house, "evil", f"status/{upload}", {"state": "failed", "path": "/" + NASTY, "error": error})
+
+
+def test_events_are_lines_that_are_whole_and_printable(planted):
+    kinds, seen, data = set(), "", b""
+    with planted.api().connect() as stream:
+        stream.settimeout(60 * SLOWNESS)
+        stream.sendall(f"GET /events HTTP/1.0\r\nAuthorization: Bearer {planted.token}\r\n\r\n".encode())
+        while b"retry: 2000\n\n" not in data:
+            data += stream.recv(65536)
+        plant_events(planted, "told", "2")
+        while b'"told"' not in data.partition(b"event: request\n")[2] or not data.endswith(b"\n\n"):
+            piece = stream.recv(65536)
+            assert piece, data
+            data += piece
+    head, _, body = data.partition(b"\r\n\r\n")
+    assert not hostile_in(head.replace(b"\r\n", b"\n")) and not hostile_in(body), hostile_in(body)
+    for event in body.decode().removeprefix("retry: 2000\n\n").split("\n\n")[:-1]:
+        match = re.fullmatch(r"id: \d+-\d+\nevent: (client|request)\ndata: (\{.*\})", event)
+        assert match or event == ":", event
+        if match:
+            kinds.add(match[1])
+            seen += json.dumps(json.loads(match[2]), ensure_ascii=False)
+    assert kinds == {"client", "request"}
+    for words in ("\u202egpj.exe", "\u009b31m", "\U000e0041"):
+        assert words in seen  # escaped, not lost
+
+
+def somebody_listens(house):
+    return b"\nbeckon_events_readers 0" not in house.api().request("GET", "/metrics").body
+
+
+def plant_when_heard(house, upload):
+    """Nobody hears what was before."""
+    wait_until(lambda: somebody_listens(house), "the watcher to listen")
+    plant_events(house, upload, upload)
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)], ids=["lines", "json"])
+def test_who_watches_on_a_terminal_sees_words_only(planted, more):
+    upload = f"watched{len(more)}-{planted.log_format}"
+    wait_until(lambda: not somebody_listens(planted), "the readers of before to go")
+    planter = threading.Thread(target=plant_when_heard, args=(planted, upload))
+    planter.start()
+    shown, code = on_terminal(planted, *more, "watch", enough=lambda text: upload.encode() in text and b"failed" in text)
+    planter.join()
+    assert code == 130, shown
+    left = OWN_CONTROLS.sub("\n", shown)
+    assert not hostile_in(left), f"{hostile_in(left)} in {shown!r}"
+    assert "forged" not in [line.strip()[:6] for line in left.splitlines()]
+    if more:
+        assert {json.loads(line)["event"] for line in left.splitlines() if line} <= {"client", "request"}
 
 
 def test_every_answer_is_json_that_is_whole_and_printable(planted):
