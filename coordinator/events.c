@@ -206,9 +206,9 @@ static bool is_for(const Reader *reader, const Kept *kept)
     return wish->may_see(wish->grant, &event);
 }
 
-static size_t append(char *buf, size_t used, const char *text)
+/* Without a NUL behind it. */
+static size_t append(char *buf, size_t used, const char *text, size_t size)
 {
-    size_t size = strlen(text);
     memcpy(buf + used, text, size);
     return used + size;
 }
@@ -219,12 +219,12 @@ static size_t begin(Reader *reader, char *buf)
     char reset[96];
     size_t used = 0;
     if (!reader->begun)
-        used = append(buf, used, HELLO);
+        used = append(buf, used, HELLO, sizeof(HELLO) - 1);
     reader->begun = true;
     if (reader->reset_due) {
         (void)snprintf(reset, sizeof(reset), "id: %" PRId64 "-%" PRIu64 "\nevent: reset\ndata: {}\n\n",
                        reader->events->life, reader->next - 1);
-        used = append(buf, used, reset);
+        used = append(buf, used, reset, strlen(reset));
     }
     reader->reset_due = false;
     return used;
@@ -251,7 +251,7 @@ static ssize_t read_events(void *userdata, HttpStream *stream, char *buf, size_t
         reader->next++;
     }
     if (used == 0 && reader->beat_due)
-        used = append(buf, used, BEAT);
+        used = append(buf, used, BEAT, sizeof(BEAT) - 1);
     reader->beat_due = false;
     if (used == 0)
         http_stream_sleep(stream);

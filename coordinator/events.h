@@ -61,9 +61,9 @@ void events_tell(Events *events, const Event *event);
 void events_tick(Events *events, int64_t now_monotonic_ms, int64_t now_unix_ms);
 
 /* The body of an answer to GET /events. last_id is what the reader has seen, or NULL: it begins with what
- * comes. Takes reader's grant over, also when it fails. 0, -EBUSY when there are too many readers, or
+ * comes. Takes the wish's grant over, also when it fails. 0, -EBUSY when there are too many readers, or
  * -ENOMEM. */
-int events_listen(Events *events, const EventReader *reader, const char *last_id,
+int events_listen(Events *events, const EventReader *wish, const char *last_id,
                   HttpSource *ret_source) MUST_CHECK;
 
 size_t events_reader_count(Events *events);
