@@ -38,7 +38,7 @@ function deviceRow(client) {
     update(now) {
       setAttribute(dot, "data-online", String(now.online));
       setText(labels, printable(labelText(now.labels)));
-      setText(state, now.online ? `online, ${now.version || "version unknown"}` : `offline, heard ${ago(now.lastHeartbeat)}`);
+      setText(state, now.online ? `online, ${printable(now.version) || "version unknown"}` : `offline, heard ${ago(now.lastHeartbeat)}`);
     },
   };
 }
@@ -151,7 +151,7 @@ function facts() {
       setText(online, presence(client));
       setText(since, ago(client.connectedAt));
       setText(heard, ago(client.lastHeartbeat));
-      setText(version, client.version || "unknown");
+      setText(version, printable(client.version) || "unknown");
       setText(labels, printable(labelText(client.labels)) || "none");
     },
   };

@@ -1,5 +1,7 @@
 // Elements without markup: whatever a device says becomes text, never HTML.
 
+import { printable } from "/web/format.js";
+
 // el("a", { href, class, onclick }, "text", child, [more]) — null and false children are left out.
 export function el(tag, attributes, ...children) {
   const node = document.createElement(tag);
@@ -59,7 +61,7 @@ let toastTimer = 0;
 // A short word about what was just done, read aloud by screen readers.
 export function toast(text, isError = false) {
   const box = document.getElementById("toast");
-  box.textContent = text;
+  box.textContent = printable(text);
   box.classList.toggle("error", isError);
   box.classList.add("shown");
   clearTimeout(toastTimer);

@@ -17,6 +17,7 @@ const readers = new Set();
 let paintTimer = 0;
 let reopenTimer = 0;
 let source = null;
+let told = null; // ids of devices and batches that events have told of while the lists are on their way
 
 export const FINAL = new Set(["completed", "failed", "rejected", "cancelled", "expired"]);
 
@@ -67,32 +68,42 @@ export function newestRequests() {
 }
 
 function noteClient(client) {
+  told?.add(client.id);
   clients.set(client.id, client);
   changed();
 }
 
 export function noteBatch(batch) {
+  told?.add(batch.batchId);
   batches.set(batch.batchId, batch);
   changed();
 }
 
+// The list as it was when it was asked for, except for what has been heard since.
+function replace(map, list, keyOf, heard) {
+  for (const key of [...map.keys()]) if (!heard.has(key)) map.delete(key);
+  for (const item of list) if (!heard.has(keyOf(item))) map.set(keyOf(item), item);
+}
+
 async function load() {
+  const heard = (told = new Set());
   const [seenClients, page, seenBatches] = await Promise.all([
     api.clients(),
     api.requests({ limit: "100" }),
     api.batches(),
   ]);
-  clients.clear();
-  for (const client of seenClients) clients.set(client.id, client);
+  if (told !== heard) return; // logged out meanwhile, or asked again
+  told = null;
+  replace(clients, seenClients, (client) => client.id, heard);
   for (const request of [...page.downloads].reverse()) noteRequest(request);
-  batches.clear();
-  for (const batch of seenBatches) batches.set(batch.batchId, batch);
+  replace(batches, seenBatches, (batch) => batch.batchId, heard);
   changed();
 }
 
 const parse = (reader) => (event) => reader(JSON.parse(event.data));
 
 function open(onState) {
+  source?.close();
   source = new EventSource("/events");
   source.addEventListener("open", () => onState("live"));
   source.addEventListener("client", parse(noteClient));
@@ -107,12 +118,15 @@ function open(onState) {
 
 // The browser connects again by itself after a broken connection, but not after an answer such as 502 or 401.
 async function reopen(onState) {
+  let ours = source;
   try {
     await api.clients(); // tells whoever listens if we are logged out
+    if (source !== ours) return;
     open(onState);
+    ours = source;
     await load();
   } catch (error) {
-    if (error.status !== 401) reopenTimer = setTimeout(() => reopen(onState), REOPEN_MS);
+    if (error.status !== 401 && source === ours) reopenTimer = setTimeout(() => reopen(onState), REOPEN_MS);
   }
 }
 
@@ -127,7 +141,7 @@ export async function start(onState) {
 export function stop() {
   clearTimeout(reopenTimer);
   source?.close();
-  source = null;
+  source = told = null;
   clients.clear();
   requests.clear();
   batches.clear();

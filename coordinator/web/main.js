@@ -124,8 +124,12 @@ function onKey(event) {
 }
 
 document.getElementById("logout").addEventListener("click", async () => {
-  await api.logOut().catch(() => {});
-  logInView();
+  try {
+    await api.logOut();
+    logInView();
+  } catch (error) {
+    toast(`You are still logged in. ${error.message}`, true); // only the coordinator can take the cookie back
+  }
 });
 document.addEventListener("keydown", onKey);
 window.addEventListener("hashchange", route);

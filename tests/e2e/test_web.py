@@ -80,6 +80,58 @@ def test_log_out_ends_the_session(page):
     assert page.run("return context.cookies()") == []
 
 
+def test_a_log_out_that_fails_is_no_log_out(page):
+    page.run("await page.route('**/session', (route) => route.abort())")
+    page.click("text=Log out")
+    assert "still logged in" in page.sees("#toast.error")
+    page.sees("h1 >> text=Devices")
+    page.run("await page.unroute('**/session'); faults.length = 0")
+
+
+# The answer to GET /clients, as it was when it was asked for, waits until release().
+HOLD_CLIENTS = """
+globalThis.held = new Promise((done) => (globalThis.release = done));
+globalThis.asked = false;
+await page.route("**/clients", async (route) => {
+  const response = await route.fetch();
+  globalThis.asked = true;
+  await globalThis.held;
+  await route.fulfill({ response }).catch(() => {});
+});
+"""
+RELEASE = """
+const answered = page.waitForResponse("**/clients");
+globalThis.release();
+await (await answered).finished();
+await page.waitForTimeout(500); // what must not happen would happen now
+"""
+
+
+def knows(page, client):
+    return page.run(f"return page.evaluate(async () => (await import('/web/live.js')).clients.has({json.dumps(client)}))")
+
+
+def test_a_list_that_comes_late_does_not_undo_what_was_told(page, house):
+    page.run(HOLD_CLIENTS + "await page.reload()")
+    wait_until(lambda: page.run("return globalThis.asked"), "the page to ask for the list")
+    house.start_agent("restaurant_55")
+    wait_until(lambda: knows(page, "restaurant_55"), "the page to hear of the device")
+    page.run(RELEASE)
+    page.sees('[data-client="restaurant_1"]')
+    assert knows(page, "restaurant_55")
+    page.sees('[data-client="restaurant_55"]:has([data-online="true"])')
+
+
+def test_a_list_that_comes_after_the_log_out_is_not_kept(page):
+    page.run("await page.locator('[data-client]').first().waitFor()")
+    page.run(HOLD_CLIENTS + "await page.evaluate(async () => void (await import('/web/live.js')).start(() => {}))")
+    wait_until(lambda: page.run("return globalThis.asked"), "the page to ask for the list")
+    page.click("text=Log out")
+    page.sees("#token")
+    page.run(RELEASE)
+    assert not knows(page, "restaurant_1")
+
+
 def test_a_device_comes_online_and_goes_offline_by_itself(page, house):
     agent = house.start_agent("restaurant_44", {"labels": {"site": "44"}, "mqtt": {"keepalive": "5s"}}, wait=False)
     assert "site=44" in page.sees('[data-client="restaurant_44"]:has([data-online="true"])')
@@ -192,6 +244,16 @@ def test_strangers_words_stay_words(page, house):
     assert "\u202e" not in page.run("return page.locator('main').innerText()")
     assert page.run("return page.title()") != "owned"
     assert page.run("return page.locator('main img').count()") == 0
+
+
+def test_a_version_that_turns_the_text_around_does_not(page):
+    hostile = [{"id": "evil", "online": True, "version": "1\u202e\u2066\u0007", "labels": {}}]
+    body = json.dumps({"clients": hostile, "count": 1})
+    page.run(f"await page.route('**/clients', (route) => route.fulfill({{ contentType: 'application/json', body: {json.dumps(body)} }}));"
+             "await page.reload()")
+    shown = page.sees('[data-client="evil"]')
+    page.run("await page.unroute('**/clients'); faults.length = 0")
+    assert "u202e" in shown and not {"\u202e", "\u2066", "\u0007"} & set(shown)
 
 
 def test_the_page_comes_back_after_the_coordinator(page, house):
