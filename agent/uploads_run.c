@@ -28,9 +28,15 @@ static void report_running(Uploads *uploads, Job *job)
 
 static void expire(Uploads *uploads, Job *job)
 {
-    if (job->problem.code == ERROR_NONE)
+    Problem last = job->problem;
+
+    if (last.code == ERROR_NONE)
         (void)problem_set(&job->problem, ERROR_DEADLINE_EXCEEDED, "EXPIRED",
                           "The request's time was over before the upload could start; ask again.");
+    else
+        (void)problem_set(&job->problem, ERROR_DEADLINE_EXCEEDED, "EXPIRED",
+                          "The request's time was over; ask again. The last attempt failed: %s",
+                          last.message);
     uploads_finish(uploads, job, UPLOAD_FAILED);
 }
 

@@ -196,7 +196,7 @@ def test_job_whose_time_passed_while_the_agent_was_off_is_not_begun_again(house,
     house.receiver.kill()
     agent.start()
     request_id = ask(house, agent.file("file", b"too late"), expires=HOUR_S // 2)
-    agent.wait_log(f"{request_id}: attempt 1 failed")
+    agent.wait_log(f"{request_id}: attempt 2 failed")
     agent.kill()
     observer = house.observer()
     clock.set(HOUR_S)
