@@ -248,7 +248,7 @@ static int follow(Many *many, const char *path)
     bool was_up = false;
 
     for (;;) {
-        int r = rest_listen(many->cli->rest, path, many->stream.id, on_bytes, many);
+        int r = rest_listen(many->cli->rest, path, many->stream.id, 0, on_bytes, many);
         event_stream_reset(&many->stream);
         was_up |= r == 0 || many->stream.id[0] != '\0';
         if (r == REST_E_REFUSED || r == REST_E_INTERRUPTED || !was_up)

@@ -436,7 +436,8 @@ int rest_fetch(RestClient *client, const char *url, uint64_t offset, RestSink *s
     return stream(client, url, &body);
 }
 
-int rest_listen(RestClient *client, const char *path, const char *last_id, RestSink *sink, void *userdata)
+int rest_listen(RestClient *client, const char *path, const char *last_id, int64_t timeout_ms, RestSink *sink,
+                void *userdata)
 {
     struct curl_slist *headers CLEANUP(free_headers) = NULL;
     char *url CLEANUP(free_ptr) = text_format("%s%s", client->base, path);
@@ -444,7 +445,7 @@ int rest_listen(RestClient *client, const char *path, const char *last_id, RestS
     Body body CLEANUP(body_deinit) = {.max = ERROR_BODY_MAX, .sink = sink, .userdata = userdata};
 
     if (!url || !last || !prepare_call(client, url, REST_TIMEOUT_MS, &body) ||
-        curl_easy_setopt(client->curl, CURLOPT_TIMEOUT_MS, 0L) != CURLE_OK ||
+        curl_easy_setopt(client->curl, CURLOPT_TIMEOUT_MS, (long)timeout_ms) != CURLE_OK ||
         !limit_silence(client, SILENCE_S) || !add_header(&headers, "Accept: text/event-stream") ||
         (last_id[0] && !add_header(&headers, last)) ||
         curl_easy_setopt(client->curl, CURLOPT_HTTPHEADER, headers) != CURLE_OK)

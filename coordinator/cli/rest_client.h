@@ -87,6 +87,7 @@ int rest_fetch(RestClient *client, const char *url, uint64_t offset, RestSink *s
                void *userdata) MUST_CHECK;
 
 /* Gets the events at path from the one after last_id ("": from now) until the server ends them: then 0. Or
- * REST_E_*; a server of which nothing is heard for 45 seconds counts as gone. */
-int rest_listen(RestClient *client, const char *path, const char *last_id, RestSink *sink,
+ * REST_E_*: REST_E_UNAVAILABLE after timeout_ms (0: none), too; a server of which nothing is heard for 45
+ * seconds counts as gone. */
+int rest_listen(RestClient *client, const char *path, const char *last_id, int64_t timeout_ms, RestSink *sink,
                 void *userdata) MUST_CHECK;

@@ -1,17 +1,23 @@
 #include "coordinator/cli/wait.h"
 
 #include "common/clock.h"
+#include "common/json.h"
 #include "common/text.h"
+#include "coordinator/cli/event_stream.h"
 #include "coordinator/cli/interrupt.h"
+
+#include <string.h>
 
 #define POLL_MIN_MS 100
 #define POLL_MAX_MS 1000
-#define LOOK_MIN_MS 100 /* the last look, when the time is all but over */
+#define LOOK_MIN_MS 100     /* the last look, when the time is all but over */
+#define LISTEN_MAX_MS 30000 /* then it is looked all the same */
 #define UNREACHABLE_MAX_MS 60000
 
 typedef struct Waiting {
     Cli *cli;
-    const char *path;
+    const char *path, *events_path;
+    bool is_deaf; /* the coordinator has no events for us: poll */
     Progress *progress;
     int64_t begun_ms;
     int64_t timeout_ms;  /* 0: none */
@@ -66,6 +72,38 @@ static int look(const Waiting *waiting, int64_t now_ms, RestReply *ret_reply, Do
     return EXIT_FAILED;
 }
 
+/* Not 0 once the request is final. */
+static int on_event(void *userdata, const char *name, const char *data)
+{
+    const Waiting *waiting = userdata;
+    cJSON *object CLEANUP(json_delete) = json_parse_object(data, strlen(data), EVENT_LINE_MAX);
+    Download download;
+
+    if (strcmp(name, "request") != 0 || !object || download_parse(object, &download) < 0)
+        return 0;
+    show(waiting->progress, &download);
+    return download_is_final(&download);
+}
+
+static int on_bytes(void *userdata, const void *data, size_t size)
+{
+    return event_stream_feed(userdata, data, size) == 0 ? 0 : -1;
+}
+
+/* Until an event says that the request is final; then true. Any other end: false. */
+static bool listen_for_end(Waiting *waiting, int64_t now_ms)
+{
+    EventStream stream = {.on_event = on_event, .userdata = waiting};
+    int64_t timeout_ms = time_left(waiting, now_ms, LISTEN_MAX_MS);
+
+    if (waiting->is_deaf || timeout_ms <= 0)
+        return false;
+    int r = rest_listen(waiting->cli->rest, waiting->events_path, "", timeout_ms, on_bytes, &stream);
+    event_stream_reset(&stream);
+    waiting->is_deaf = r == REST_E_REFUSED;
+    return r == REST_E_SINK;
+}
+
 /* Long waits are for slow transfers: at first look often, later once a second. EXIT_DONE, or the exit code.
  */
 static int pause_before_next(const Waiting *waiting, int64_t now_ms)
@@ -97,7 +135,8 @@ static int poll_until_final(Waiting *waiting, RestReply *ret_reply, Download *re
             (void)cli_rest_failed(waiting->cli, REST_E_UNREACHABLE);
             return EXIT_TIMED_OUT;
         }
-        code = pause_before_next(waiting, now_ms);
+        if (code != EXIT_DONE || !listen_for_end(waiting, now_ms))
+            code = pause_before_next(waiting, clock_monotonic_ms());
         if (code != EXIT_DONE)
             return code;
         now_ms = clock_monotonic_ms();
@@ -108,15 +147,17 @@ int wait_for_download(Cli *cli, const char *id, uint64_t timeout_ms, Progress *p
                       Download *ret_download)
 {
     char *path CLEANUP(free_ptr) = text_format("/download/%s", id);
+    char *events_path CLEANUP(free_ptr) = text_format("/events?requestId=%s", id);
     int64_t now_ms = clock_monotonic_ms();
     Waiting waiting = {.cli = cli,
                        .path = path,
+                       .events_path = events_path,
                        .progress = progress,
                        .begun_ms = now_ms,
                        .timeout_ms = timeout_ms > INT64_MAX ? INT64_MAX : (int64_t)timeout_ms,
                        .answered_ms = now_ms};
 
-    if (!path)
+    if (!path || !events_path)
         return EXIT_FAILED;
     int code = poll_until_final(&waiting, ret_reply, ret_download);
     progress_clear(progress);

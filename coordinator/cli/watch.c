@@ -115,7 +115,7 @@ static int on_bytes(void *userdata, const void *data, size_t size)
 static int follow(Watch *watch, const char *path)
 {
     for (;;) {
-        int r = rest_listen(watch->cli->rest, path, watch->stream.id, on_bytes, watch);
+        int r = rest_listen(watch->cli->rest, path, watch->stream.id, 0, on_bytes, watch);
         event_stream_reset(&watch->stream);
         if (r == REST_E_SINK)
             return watch->code == EXIT_TIMED_OUT ? EXIT_FAILED : watch->code;

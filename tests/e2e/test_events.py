@@ -9,7 +9,7 @@ import threading
 
 import pytest
 from harness.events import EventReader
-from harness.house import BIN
+from harness.house import BIN, House
 from harness.waiting import SLOWNESS, wait_until
 
 STATES = ["queued", "accepted", "running", "completed"]
@@ -281,3 +281,19 @@ def test_watch_says_when_there_is_no_coordinator(house):
                               timeout=60, check=False)
     assert finished.returncode == 1
     assert "127.0.0.1" in finished.stderr
+
+
+def test_get_waits_for_events_instead_of_asking_again_and_again(folder, pki):
+    house = House(folder, pki)
+    try:
+        house.start(coordinator={"coordinator": {"audit_file": folder / "audit.log"}})
+        path = house.agents["restaurant_1"].file("slow.bin", os.urandom(4_000_000))
+        finished = house.cli("get", "--rate", "1M", "restaurant_1", path)
+        assert finished.returncode == 0, finished.stderr
+        assert "uploading" in finished.stderr
+        lines = (folder / "audit.log").read_text().splitlines()
+        looks = [line for line in lines if '"GET /download/' in line]
+        assert 1 <= len(looks) <= 4, lines
+        assert any('"GET /events"' in line for line in lines)
+    finally:
+        house.close()
