@@ -4,13 +4,13 @@ from them, and all that is said over REST and MQTT is as they say (harness/contr
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from harness import contract
+from harness.npm import install
 from harness.events import EventReader
 from harness.https import repr_digest
 from harness.observer import Observer
@@ -38,15 +38,7 @@ def agent(house):
 @pytest.fixture(scope="module")
 def npm(tmp_path_factory):
     """A folder with the programs of contract/, and what their package-lock.json names."""
-    if not shutil.which("npm") or not shutil.which("node"):
-        pytest.skip("no node and npm here")
-    folder = tmp_path_factory.mktemp("contract")
-    for path in HERE.iterdir():
-        shutil.copy(path, folder)
-    done = subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, capture_output=True,
-                          text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    return folder
+    return install(HERE, tmp_path_factory.mktemp("contract"), timeout_s=300)
 
 
 def node(folder, *words, **env):

@@ -1,7 +1,6 @@
 """jose from npm, unmodified, on the other end of our operator tokens: it verifies ours, and we take its own and no forgery."""
 
 import json
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.https import HttpsClient
+from harness.npm import install
 from harness.tokens import operator_token
 from harness.waiting import SLOWNESS
 
@@ -18,14 +18,7 @@ HERE = Path(__file__).parent / "jose"
 @pytest.fixture(scope="module")
 def jose(tmp_path_factory):
     """Runs jobs (see tokens.mjs) with the library as package-lock.json names it."""
-    if not shutil.which("npm") or not shutil.which("node"):
-        pytest.skip("no node and npm here")
-    folder = tmp_path_factory.mktemp("jose")
-    for name in ("package.json", "package-lock.json", "tokens.mjs"):
-        shutil.copy(HERE / name, folder)
-    done = subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, capture_output=True,
-                          text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
+    folder = install(HERE, tmp_path_factory.mktemp("jose"))
 
     def run(*jobs):
         result = subprocess.run(["node", "tokens.mjs"], cwd=folder, input=json.dumps(jobs), capture_output=True, text=True,

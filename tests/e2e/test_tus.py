@@ -2,13 +2,13 @@
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from harness.curl import curl
+from harness.npm import install
 from harness.waiting import SANITIZED, SLOWNESS
 
 HERE = Path(__file__).parent / "tus"
@@ -18,15 +18,7 @@ SIZE = (20 if SANITIZED else 200) * 1024 * 1024
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     """A folder with the client in it, as package-lock.json names it."""
-    if not shutil.which("npm") or not shutil.which("node"):
-        pytest.skip("no node and npm here")
-    folder = tmp_path_factory.mktemp("tus")
-    for name in ("package.json", "package-lock.json", "upload.mjs"):
-        shutil.copy(HERE / name, folder)
-    done = subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, capture_output=True,
-                          text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    return folder
+    return install(HERE, tmp_path_factory.mktemp("tus"))
 
 
 @pytest.fixture(scope="module")

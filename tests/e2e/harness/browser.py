@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from . import npm
 from .waiting import SLOWNESS
 
 HERE = Path(__file__).parent.parent / "web"
@@ -16,19 +17,14 @@ TIMEOUT_MS = 20000 * SLOWNESS
 
 def install(folder):
     """Puts the driver into folder, with what package-lock.json names. Skips the test where that can't be."""
-    if not shutil.which("npm") or not shutil.which("node"):
+    if not shutil.which("node"):
         pytest.skip("no node and npm here")
     if not shutil.which("chromium"):
         pytest.skip("no chromium here")
     version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout
     if int(version.strip("v \n").split(".")[0]) < 20:
         pytest.skip(f"node {version.strip()} is older than Playwright wants")
-    for name in ("package.json", "package-lock.json", "browser.mjs"):
-        shutil.copy(HERE / name, folder)
-    done = subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, capture_output=True,
-                          text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    return folder
+    return npm.install(HERE, folder, timeout_s=300)
 
 
 class Browser:
