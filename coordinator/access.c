@@ -1,20 +1,10 @@
 #include "coordinator/access.h"
 
-#include <string.h>
-#include <strings.h>
-
-/* The scheme's name is case-insensitive (RFC 9110 section 11.1). */
-static const char *bearer_of(const char *authorization)
-{
-    if (!authorization || strncasecmp(authorization, "Bearer ", 7) != 0)
-        return NULL;
-    const char *token = authorization + 7;
-    return token + strspn(token, " ");
-}
+#include "common/http_bearer.h"
 
 int access_check(const Access *access, const char *authorization, int64_t now_unix_s, Grant *ret_grant)
 {
-    const char *token = bearer_of(authorization);
+    const char *token = http_bearer(authorization);
     if (!token || !*token)
         return ACCESS_E_MISSING;
     if (access->has_secret && secret_matches(&access->secret, token)) {

@@ -2,21 +2,15 @@
 #include "receiver/api.h"
 
 #include "common/clock.h"
+#include "common/http_bearer.h"
 #include "common/log.h"
 
 #include <string.h>
-#include <strings.h>
 
 /* The token, or NULL. Another scheme is for somebody else, a proxy on the way say. */
 static const char *bearer_of(const HttpRequest *request)
 {
-    static const char scheme[] = "Bearer ";
-    const char *value = http_request_header(request, "Authorization");
-
-    if (!value || strncasecmp(value, scheme, sizeof(scheme) - 1) != 0)
-        return NULL;
-    value += sizeof(scheme) - 1;
-    return value + strspn(value, " ");
+    return http_bearer(http_request_header(request, "Authorization"));
 }
 
 int permit_check_caller(const Api *api, const HttpRequest *request, const Caller *caller, Refusal *refusal)
