@@ -5,9 +5,12 @@
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static inline int hide_openat2(int error)
 {
@@ -23,4 +26,19 @@ static inline int hide_openat2(int error)
         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) < 0)
         return -errno;
     return 0;
+}
+
+/* Runs the tests here, and before that in a child that has no openat2 and sets *is_old_kernel. The exit code
+ * for both. */
+static inline int run_on_both_kernels(int (*run)(void), bool *is_old_kernel)
+{
+    int status = 0;
+    pid_t child = fork();
+
+    if (child == 0) {
+        *is_old_kernel = true;
+        _exit(hide_openat2(ENOSYS) < 0 ? 99 : run());
+    }
+    bool is_good = waitpid(child, &status, 0) == child && status == 0;
+    return run() + (is_good ? 0 : 1);
 }

@@ -133,16 +133,7 @@ static int run(void)
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
 
-/* The same in a child that has no openat2. */
 int main(void)
 {
-    int status = 0;
-    pid_t child = fork();
-
-    if (child == 0) {
-        is_old_kernel = true;
-        _exit(hide_openat2(ENOSYS) < 0 ? 99 : run());
-    }
-    bool is_good = waitpid(child, &status, 0) == child && status == 0;
-    return run() + (is_good ? 0 : 1);
+    return run_on_both_kernels(run, &is_old_kernel);
 }
