@@ -85,6 +85,7 @@ static void on_report(void *userdata, const Job *job, uint64_t tag)
     Agent *agent = userdata;
     char *text CLEANUP(free_ptr) = job_status(job);
 
+    TRACED(job->traceparent);
     if (agent->link) /* not yet while earlier jobs are being loaded */
         publish(agent, TOPIC_STATUS, job->id, text, tag);
 }
@@ -95,7 +96,7 @@ static void take_message(Agent *agent)
     Topic topic;
 
     message_traceparent(agent->event.payload, agent->event.payload_size, traceparent);
-    TRACED(traceparent);
+    TRACED(*traceparent ? traceparent : agent->event.traceparent);
     if (topic_parse(agent->event.topic, &topic) != 0 || strcmp(topic.client, agent->config->client_id) != 0)
         log_warn("ignored a message on %s: not a command for this client", agent->event.topic);
     else if (topic.kind == TOPIC_CMD_UPLOAD)

@@ -29,7 +29,8 @@ Job *job_new(const char *id, const UploadCommand *command)
         return job_free(job);
     (void)snprintf(job->id, sizeof(job->id), "%s", id);
     (void)snprintf(job->receiver, sizeof(job->receiver), "%s", command->receiver);
-    memcpy(job->traceparent, command->traceparent, sizeof(job->traceparent));
+    (void)snprintf(job->traceparent, sizeof(job->traceparent), "%s",
+                   *command->traceparent ? command->traceparent : trace_current());
     if (!*job->traceparent)
         traceparent_new(job->traceparent);
     job->max_size_bytes = command->max_size_bytes;

@@ -2,6 +2,7 @@
 
 #include "common/clock.h"
 #include "common/text.h"
+#include "common/trace.h"
 
 #include <cjson/cJSON.h>
 #include <stdarg.h>
@@ -14,20 +15,6 @@ static struct {
     LogLevel level;
     bool json;
 } settings = {.program = "beckon", .level = LOG_LEVEL_INFO};
-
-static _Thread_local LogTrace current_trace;
-
-LogTrace log_trace_set(const char *id)
-{
-    LogTrace before = current_trace;
-    (void)snprintf(current_trace.id, sizeof(current_trace.id), "%s", id);
-    return before;
-}
-
-void log_trace_restore(const LogTrace *before)
-{
-    current_trace = *before;
-}
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
@@ -75,7 +62,7 @@ static size_t text_line(char *line, size_t size, LogLevel level, const char *cli
 static size_t json_line(char *line, size_t size, LogLevel level, const char *client, const char *upload,
                         const char *message)
 {
-    char at[TEXT_TIME_SIZE];
+    char at[TEXT_TIME_SIZE], trace[TRACE_ID_SIZE];
     cJSON *object = cJSON_CreateObject();
 
     text_time(clock_unix_ms(), at);
@@ -88,8 +75,9 @@ static size_t json_line(char *line, size_t size, LogLevel level, const char *cli
         (void)cJSON_AddStringToObject(object, "client", client);
     if (upload)
         (void)cJSON_AddStringToObject(object, "upload", upload);
-    if (upload && current_trace.id[0])
-        (void)cJSON_AddStringToObject(object, "trace", current_trace.id);
+    trace_id(trace_current(), trace);
+    if (upload && *trace)
+        (void)cJSON_AddStringToObject(object, "trace", trace);
     (void)cJSON_AddStringToObject(object, "message", message);
     bool printed = cJSON_PrintPreallocated(object, line, (int)size - 2, false);
     cJSON_Delete(object);

@@ -27,20 +27,9 @@ void log_set_client(const char *client);
 bool log_level_parse(const char *name, LogLevel *ret_level);
 
 /* client and upload may be NULL; they become "client/upload: " (or the one there is) in text and members in
- * JSON. */
+ * JSON. A JSON line that names an upload has the id of this thread's trace (common/trace.h) as "trace". */
 void log_at(LogLevel level, const char *client, const char *upload, const char *format, ...)
     PRINTF_LIKE(4, 5);
-
-/* A trace's id, 32 hexadecimal digits, for the member "trace" of this thread's JSON lines that name an
- * upload. */
-#define LOG_TRACE_SIZE 33
-typedef struct LogTrace {
-    char id[LOG_TRACE_SIZE]; /* "": none */
-} LogTrace;
-
-/* Returns what it was before, to be restored. id "": none from now on. */
-LogTrace log_trace_set(const char *id);
-void log_trace_restore(const LogTrace *before); /* for CLEANUP too */
 
 #define log_error(...) log_at(LOG_LEVEL_ERROR, NULL, NULL, __VA_ARGS__)
 #define log_warn(...) log_at(LOG_LEVEL_WARN, NULL, NULL, __VA_ARGS__)

@@ -49,6 +49,7 @@ int mqtt_channel_receive(int fd, MqttEvent *event)
     event->type = header.type;
     event->tag = header.tag;
     event->retained = header.retained;
+    memcpy(event->traceparent, header.traceparent, sizeof(event->traceparent));
     event->payload_size = header.payload_size;
     memcpy(event->topic, body, header.topic_size);
     event->topic[header.topic_size] = '\0';

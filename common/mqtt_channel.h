@@ -8,6 +8,7 @@ typedef struct MqttEventHeader {
     uint64_t tag;
     MqttEventType type;
     bool retained;
+    char traceparent[TRACEPARENT_SIZE];
     uint16_t topic_size;   /* at most MQTT_TOPIC_MAX */
     uint32_t payload_size; /* at most MQTT_PAYLOAD_MAX */
 } MqttEventHeader;

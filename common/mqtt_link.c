@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "common/mqtt_channel.h"
 #include "common/mqtt_link_config.h"
+#include "common/mqtt_message.h"
 #include "common/mqtt_outgoing.h"
 #include "common/news.h"
 #include "common/tls.h"
@@ -200,23 +201,19 @@ static void on_disconnect(struct mosquitto *mosq, void *userdata, int rc)
         fail(link, "the broker has ended the connection", NULL);
 }
 
-static void on_message(struct mosquitto *mosq, void *userdata, const struct mosquitto_message *message)
+static void on_message(struct mosquitto *mosq, void *userdata, const struct mosquitto_message *message,
+                       const mosquitto_property *properties)
 {
     MqttLink *link = userdata;
-    size_t topic_size = strlen(message->topic);
     (void)mosq;
 
-    if (topic_size > MQTT_TOPIC_MAX || message->payloadlen < 0 || message->payloadlen > MQTT_PAYLOAD_MAX) {
+    if (strlen(message->topic) > MQTT_TOPIC_MAX || message->payloadlen < 0 ||
+        message->payloadlen > MQTT_PAYLOAD_MAX) {
         log_warn("dropped an MQTT message of %d bytes on %.64s...: at most %d are taken", message->payloadlen,
                  message->topic, MQTT_PAYLOAD_MAX);
         return;
     }
-    send_event(link,
-               (MqttEventHeader){.type = MQTT_EVENT_MESSAGE,
-                                 .retained = message->retain,
-                                 .topic_size = (uint16_t)topic_size,
-                                 .payload_size = (uint32_t)message->payloadlen},
-               message->topic, message->payload);
+    send_event(link, mqtt_message_header(message, properties), message->topic, message->payload);
 }
 
 /* A message is done with; told: its owner need not bring it again. */
@@ -261,8 +258,7 @@ static Outgoing *take_queued(MqttLink *link)
  * each connection, and none would live. */
 static void send_message(MqttLink *link, Outgoing *message)
 {
-    int r = mosquitto_publish(link->mosq, &message->mid, message->topic, (int)message->size, message->payload,
-                              1, message->retain);
+    int r = mqtt_message_publish(link->mosq, message, link->use_v3);
 
     if (r == MOSQ_ERR_OVERSIZE_PACKET || r == MOSQ_ERR_PAYLOAD_SIZE || r == MOSQ_ERR_INVAL) {
         log_error("a message of %zu bytes on %s is dropped: %s", message->size, message->topic,
@@ -333,7 +329,7 @@ static bool make_handle(MqttLink *link)
     mosquitto_connect_v5_callback_set(link->mosq, on_connect);
     mosquitto_disconnect_callback_set(link->mosq, on_disconnect);
     mosquitto_subscribe_callback_set(link->mosq, on_subscribe);
-    mosquitto_message_callback_set(link->mosq, on_message);
+    mosquitto_message_v5_callback_set(link->mosq, on_message);
     mosquitto_publish_v5_callback_set(link->mosq, on_publish);
 
     int r = mosquitto_int_option(link->mosq, MOSQ_OPT_PROTOCOL_VERSION,

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "common/cleanup.h"
+#include "common/trace.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -45,6 +46,7 @@ typedef struct MqttEvent {
     MqttEventType type;
     uint64_t tag;
     bool retained;
+    char traceparent[TRACEPARENT_SIZE]; /* MQTT 5: its user property, if that is valid; else "" */
     char topic[MQTT_TOPIC_MAX + 1];
     size_t payload_size;
     char payload[MQTT_PAYLOAD_MAX + 1]; /* with a NUL behind it that is not counted */
@@ -68,7 +70,8 @@ int mqtt_link_next(MqttLink *link, MqttEvent *event);
  * hangs, and only a restart of the process helps. Any thread. */
 bool mqtt_link_is_alive(void *link);
 
-/* Queues a message, QoS 1. tag comes back in MQTT_EVENT_PUBLISHED; 0: no event wanted. Any thread; never
+/* Queues a message, QoS 1; with MQTT 5 this thread's trace goes along as the user property "traceparent". tag
+ * comes back in MQTT_EVENT_PUBLISHED; 0: no event wanted. Any thread; never
  * blocks. 0, -ENOTCONN, -ENOBUFS when MQTT_QUEUE_MAX messages wait, or -EMSGSIZE. */
 int mqtt_link_publish(MqttLink *link, const char *topic, const void *payload, size_t size, bool retain,
                       uint64_t tag) MUST_CHECK;

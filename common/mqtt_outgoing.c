@@ -1,5 +1,6 @@
 #include "common/mqtt_outgoing.h"
 
+#include <stdio.h>
 #include <string.h>
 
 Outgoing *outgoing_new(const char *topic, const void *payload, size_t size, bool retain, uint64_t tag)
@@ -10,6 +11,7 @@ Outgoing *outgoing_new(const char *topic, const void *payload, size_t size, bool
     if (!message)
         return NULL;
     *message = (Outgoing){.tag = tag, .retain = retain, .topic = message->payload + size, .size = size};
+    (void)snprintf(message->traceparent, sizeof(message->traceparent), "%s", trace_current());
     memcpy(message->payload, payload, size);
     memcpy(message->payload + size, topic, topic_size);
     return message;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "common/cleanup.h"
+#include "common/trace.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,7 +14,8 @@ typedef struct Outgoing {
     int mid;         /* libmosquitto's number for it, once it is sent */
     int64_t sent_ms; /* on the monotonic clock */
     bool retain;
-    const char *topic; /* behind the payload */
+    char traceparent[TRACEPARENT_SIZE]; /* of the thread that made it; "": none */
+    const char *topic;                  /* behind the payload */
     size_t size;
     char payload[];
 } Outgoing;

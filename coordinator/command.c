@@ -68,6 +68,7 @@ static int add_ticket(Control *control, const Request *request, UploadCommand *c
 
 static int publish_upload(Control *control, const Request *request)
 {
+    TRACED(request->traceparent);
     UploadCommand *command CLEANUP(upload_command_cleanup) = calloc(1, sizeof(*command));
     if (!command)
         return -ENOMEM;
@@ -195,6 +196,7 @@ void command_publish(Control *control, Open *open, const Request *request)
 
 static int publish_cancel(Control *control, const char *client, const char *id, const char *traceparent)
 {
+    TRACED(traceparent);
     char *payload CLEANUP(free_ptr) = cancel_command_format(traceparent);
     return payload ? command_send(control, TOPIC_CMD_CANCEL, client, id, payload) : -ENOMEM;
 }

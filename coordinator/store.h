@@ -6,9 +6,9 @@
 #pragma once
 
 #include "common/cleanup.h"
+#include "common/trace.h"
 #include "protocol/grant.h"
 #include "protocol/message.h"
-#include "protocol/trace.h"
 
 #include <stdbool.h>
 #include <stddef.h>

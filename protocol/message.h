@@ -2,10 +2,10 @@
 #pragma once
 
 #include "common/cleanup.h"
+#include "common/trace.h"
 #include "protocol/digest.h"
 #include "protocol/ident.h"
 #include "protocol/problem.h"
-#include "protocol/trace.h"
 
 #include <stdbool.h>
 #include <stddef.h>

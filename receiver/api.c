@@ -283,7 +283,7 @@ static void api_done(HttpRequest *request, bool clean, void *userdata)
     (void)userdata;
     if (http_request_state(request))
         intake_done(request);
-    (void)log_trace_set("");
+    (void)trace_begin("");
 }
 
 const HttpHandlers api_handlers = {.begin = api_begin, .body = api_body, .end = api_end, .done = api_done};

@@ -1,6 +1,7 @@
 #include "receiver/courier.h"
 
 #include "common/log.h"
+#include "protocol/message.h"
 #include "protocol/topic.h"
 
 #include <errno.h>
@@ -66,7 +67,7 @@ static void take_off(Courier *courier, uint64_t tag, const OutboxKey *key)
 static int send_one(Courier *courier, const OutboxKey *key)
 {
     char *message CLEANUP(free_ptr) = NULL;
-    char topic[TOPIC_SIZE];
+    char topic[TOPIC_SIZE], traceparent[TRACEPARENT_SIZE];
     size_t size = 0;
     int r = outbox_read(courier->outbox, key, &message, &size);
 
@@ -76,6 +77,8 @@ static int send_one(Courier *courier, const OutboxKey *key)
         return r;
     }
     topic_format(TOPIC_RECEIPT, key->client, key->id, topic);
+    message_traceparent(message, size, traceparent);
+    TRACED(traceparent);
     r = courier->publish(courier->link, topic, message, size, courier->last_tag + 1);
     if (r == 0)
         take_off(courier, ++courier->last_tag, key);

@@ -11,9 +11,9 @@
 #pragma once
 
 #include "common/cleanup.h"
+#include "common/trace.h"
 #include "protocol/digest.h"
 #include "protocol/ident.h"
-#include "protocol/trace.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -188,6 +188,7 @@ static void send_receipt_again(Receiver *receiver, const Topic *about)
     char *message CLEANUP(free_ptr) = r == 0 ? archive_receipt_message(stored) : NULL;
     if (r == 0 && !message)
         r = -ENOMEM;
+    TRACED(r == 0 ? stored->traceparent : "");
     if (r == 0)
         r = mqtt_link_publish(receiver->link,
                               topic_format(TOPIC_RECEIPT, about->client, about->upload, topic), message,
@@ -238,7 +239,7 @@ static void on_message(Receiver *receiver)
     Topic topic;
 
     message_traceparent(event->payload, event->payload_size, traceparent);
-    TRACED(traceparent);
+    TRACED(*traceparent ? traceparent : event->traceparent);
     if (topic_parse(receiver->event.topic, &topic) != 0) {
         log_warn("a message with the topic %s is ignored", receiver->event.topic);
         return;

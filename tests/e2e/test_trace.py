@@ -7,6 +7,7 @@ import re
 import pytest
 
 from harness.house import command_payload
+from harness.observer import Observer
 from harness.waiting import wait_until
 
 CALLER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -95,6 +96,51 @@ def test_a_command_from_elsewhere_brings_its_trace_or_begins_one(house, upload):
             assert lines and all(line["trace"] == traceparent[3:35] for line in lines), (daemon.name, lines)
         house.wait_status(name, "completed")
         assert house.request_row(name)["traceparent"] == traceparent  # from the receipt
+
+
+def with_properties(observer, request):
+    """{(kind of topic, traceparent)} of the messages heard about a request."""
+    return {(topic.split("/", 3)[3].rsplit("/", 1)[0], properties.get("traceparent"))
+            for topic, properties in observer.user_properties if request in topic}
+
+
+def test_with_mqtt_5_every_message_of_an_upload_has_it_as_user_property(house):
+    operator = house.observer(mqtt5=True)
+    request, _ = ask(house, house.agents["restaurant_1"].file("property", b"p" * 5000), traceparent=CALLER)
+    operator.wait_for(f"beckon/v1/restaurant_1/status/{request}", lambda status: status["state"] == "done")
+    operator.wait_for(f"beckon/v1/restaurant_1/receipt/{request}")
+    assert with_properties(operator, request) == {("status", CALLER), ("receipt", CALLER)}
+
+
+def test_with_mqtt_5_a_device_gets_it_as_user_property(house):
+    commands = ["beckon/v1/restaurant_2/cmd/upload/+", "beckon/v1/restaurant_2/cmd/cancel/+"]
+    device = house.closing(Observer(house.devices_port, house.pki.ca, house.pki.client("restaurant_2"), subscribe=commands, mqtt5=True))
+    device.publish("beckon/v1/restaurant_2/presence", {"online": True})
+    house.wait_online("restaurant_2")
+    request = house.api().request("POST", "/download", {"clientId": "restaurant_2", "fileName": "/x"}, {"traceparent": CALLER}).json()["requestId"]
+    device.wait_for(f"beckon/v1/restaurant_2/cmd/upload/{request}")
+    assert house.api().request("DELETE", f"/download/{request}").status in (200, 202)
+    device.wait_for(f"beckon/v1/restaurant_2/cmd/cancel/{request}")
+    assert with_properties(device, request) == {("cmd/upload", CALLER), ("cmd/cancel", CALLER)}
+
+
+@pytest.mark.parametrize("given", [CALLER, "nonsense", ""])
+def test_a_command_s_user_property_is_its_trace_where_its_json_has_none(house, upload, given):
+    operator = house.observer(mqtt5=True)
+    path = house.agents["restaurant_1"].file("by-property", b"by property")
+    operator.publish(f"beckon/v1/restaurant_1/cmd/upload/{upload}", command_payload(path), other="thing", traceparent=given)
+    traceparent = operator.wait_for(f"beckon/v1/restaurant_1/receipt/{upload}")["traceparent"]
+    assert traceparent == CALLER if given == CALLER else VALID.fullmatch(traceparent)[1] != CALLER[3:35]
+    house.agents["restaurant_1"].wait_log(f"{upload}.*done")
+    assert all(line["trace"] == traceparent[3:35] for line in lines_of(house.agents["restaurant_1"], upload))
+
+
+def test_a_command_s_json_goes_before_its_user_property(house, upload):
+    operator = house.observer(mqtt5=True)
+    path = house.agents["restaurant_1"].file("by-both", b"by both")
+    other = CALLER.replace("4bf9", "5bf9")
+    operator.publish(f"beckon/v1/restaurant_1/cmd/upload/{upload}", command_payload(path, traceparent=CALLER), traceparent=other)
+    assert operator.wait_for(f"beckon/v1/restaurant_1/receipt/{upload}")["traceparent"] == CALLER
 
 
 def test_a_trace_of_the_wrong_type_spoils_the_command(house, upload):

@@ -5,6 +5,8 @@ import ssl
 import threading
 
 import paho.mqtt.client as mqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from . import contract
 from .waiting import PATIENCE_S, wait_until
@@ -22,20 +24,23 @@ class Client(mqtt.Client):
 
 
 class Observer:
-    """Connects with a certificate; collects (topic, payload) of everything it subscribes to, and holds it to the contract."""
+    """Connects with a certificate; collects (topic, payload) of everything it subscribes to, and holds it to the contract.
 
-    def __init__(self, port, ca, identity, client_id="", subscribe=()):
+    Speaks MQTT 3.1.1, or 5 for user properties."""
+
+    def __init__(self, port, ca, identity, client_id="", subscribe=(), mqtt5=False):
         self.messages = []
+        self.user_properties = []  # (topic, {name: value}) of each message, with MQTT 5
         self.granted = {}
         self.connect_result = None
         self.disconnects = []
         self._lock = threading.Lock()
-        self._client = Client(client_id=client_id, clean_session=True, protocol=mqtt.MQTTv311)
+        self._client = Client(client_id=client_id, clean_session=None if mqtt5 else True, protocol=mqtt.MQTTv5 if mqtt5 else mqtt.MQTTv311)
         self._client.tls_set(str(ca), str(identity[0]), str(identity[1]), tls_version=ssl.PROTOCOL_TLS_CLIENT)
-        self._client.on_connect = lambda client, data, flags, code: setattr(self, "connect_result", code)
-        self._client.on_disconnect = lambda client, data, code: self.disconnects.append(code)
+        self._client.on_connect = lambda client, data, flags, code, *properties: setattr(self, "connect_result", code)
+        self._client.on_disconnect = lambda client, data, code, *properties: self.disconnects.append(code)
         self._client.on_message = self._heard
-        self._client.on_subscribe = lambda client, data, mid, granted: self.granted.update({mid: granted})
+        self._client.on_subscribe = lambda client, data, mid, granted, *properties: self.granted.update({mid: granted})
         self._client.connect("127.0.0.1", port, keepalive=30)
         self._client.loop_start()
         wait_until(lambda: self.connect_result is not None or self.disconnects, "the broker's CONNACK")
@@ -50,9 +55,13 @@ class Observer:
         _, mid = self._client.subscribe(topic, qos=1)
         return wait_until(lambda: self.granted.get(mid), f"the broker's SUBACK for {topic}")[0]
 
-    def publish(self, topic, payload, retain=False):
+    def publish(self, topic, payload, retain=False, **user_properties):
         """Returns when the broker has acknowledged it (which it also does with what the ACL drops)."""
-        self._say(topic, payload, qos=1, retain=retain).wait_for_publish(PATIENCE_S)
+        options = {}
+        if user_properties:
+            options["properties"] = Properties(PacketTypes.PUBLISH)
+            options["properties"].UserProperty = list(user_properties.items())
+        self._say(topic, payload, qos=1, retain=retain, **options).wait_for_publish(PATIENCE_S)
 
     def publish_soon(self, topic, payload):
         """Without waiting for the broker's acknowledgement."""
@@ -85,3 +94,4 @@ class Observer:
         contract.check_message(message.topic, message.payload)
         with self._lock:
             self.messages.append((message.topic, message.payload))
+            self.user_properties.append((message.topic, dict(getattr(getattr(message, "properties", None), "UserProperty", []))))

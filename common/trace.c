@@ -1,4 +1,4 @@
-#include "protocol/trace.h"
+#include "common/trace.h"
 
 #include "common/text.h"
 
@@ -52,10 +52,26 @@ void traceparent_new(char out[static TRACEPARENT_SIZE])
     (void)snprintf(out, TRACEPARENT_SIZE, "00-%s-%s-01", trace, parent);
 }
 
-LogTrace trace_begin(const char *traceparent)
+static _Thread_local Trace current;
+
+Trace trace_begin(const char *traceparent)
 {
-    char id[LOG_TRACE_SIZE] = "";
-    if (traceparent[0])
-        (void)snprintf(id, sizeof(id), "%.32s", traceparent + TRACE_AT);
-    return log_trace_set(id);
+    Trace before = current;
+    (void)snprintf(current.parent, sizeof(current.parent), "%s", traceparent);
+    return before;
+}
+
+void trace_restore(const Trace *before)
+{
+    current = *before;
+}
+
+const char *trace_current(void)
+{
+    return current.parent;
+}
+
+void trace_id(const char *traceparent, char out[static TRACE_ID_SIZE])
+{
+    (void)snprintf(out, TRACE_ID_SIZE, "%.32s", *traceparent ? traceparent + TRACE_AT : "");
 }

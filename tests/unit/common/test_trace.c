@@ -1,5 +1,6 @@
-#include "protocol/trace.h"
+#include "common/trace.h"
 
+#include "common/log.h"
 #include "tests/unit/protocol/cmocka_.h"
 
 #include <fcntl.h>
@@ -104,10 +105,10 @@ static void json_lines_within_the_scope_have_the_trace(void **state)
         TRACED("00-" TRACE "-" PARENT "-01");
         log_into(file, line);
         assert_non_null(strstr(line, "\"trace\":\"" TRACE "\""));
-        LogTrace outer = trace_begin("");
+        Trace outer = trace_begin("");
         log_into(file, line);
         assert_null(strstr(line, "trace"));
-        log_trace_restore(&outer);
+        trace_restore(&outer);
         log_into(file, line);
         assert_non_null(strstr(line, "\"trace\":\"" TRACE "\""));
     }
