@@ -1,4 +1,5 @@
-"""One batch over a whole fleet of real agents: every file arrives, and the coordinator stays quick and small meanwhile.
+"""One batch over a whole fleet of real agents: every file arrives, the page follows it, and the coordinator stays quick and
+small meanwhile.
 
 BECKON_E2E_LONG=1 runs it with a thousand agents, in a few minutes, and holds it to what we promise."""
 
@@ -11,6 +12,7 @@ from collections import Counter
 import pytest
 
 from harness import contract
+from harness.browser import Browser, install
 from harness.process import cpu_seconds
 from harness.prober import Prober, percentile
 from harness.tokens import operator_token
@@ -98,13 +100,17 @@ def peak_kb(pid):
         return next(int(line.split()[1]) for line in file if line.startswith("VmHWM:"))
 
 
+def report_lists(took):
+    for path, values in took.items():
+        print(f"GET {path}: {len(values)} answers, median {percentile(values, 0.5):.1f} ms, p99 {percentile(values, 0.99):.1f} ms,"
+              f" longest {values[-1]:.1f} ms")
+
+
 def report(house, rows, took, cpu_s):
     seconds = Counter(row["createdAt"][:19] for row in rows)
     print(f"\n{len(rows)} devices, asked in {len(seconds)} s, at most {max(seconds.values())} in one;"
           f" from the first to the last {min(row['createdAt'] for row in rows)[11:]} {max(row['completedAt'] for row in rows)[11:]}")
-    for path, values in took.items():
-        print(f"GET {path}: {len(values)} answers, median {percentile(values, 0.5):.1f} ms, p99 {percentile(values, 0.99):.1f} ms,"
-              f" longest {values[-1]:.1f} ms")
+    report_lists(took)
     print(f"coordinator: {peak_kb(house.coordinator.pid) / 1024:.1f} MB at its peak, {cpu_s:.1f} s of CPU")
 
 
@@ -123,6 +129,42 @@ def test_a_batch_over_all_devices_brings_every_file_while_lists_stay_quick(house
         assert house.stored(row["clientId"], row["requestId"]).read_bytes() == data
     if not SANITIZED:
         assert peak_kb(house.coordinator.pid) < RSS_KB
+    if LONG:
+        assert all(percentile(values, 0.99) < P99_MS for values in took.values())
+
+
+WATCH = """await page.evaluate(() => {
+    window.seen = [];
+    window.busy = [];
+    new MutationObserver(() => window.seen.push(document.querySelector(".panel .figures")?.textContent))
+        .observe(document.body, { subtree: true, childList: true, characterData: true });
+    new PerformanceObserver((list) => window.busy.push(...list.getEntries().map((entry) => entry.duration))).observe({ type: "longtask" });
+})"""
+
+
+def test_the_page_follows_a_batch_that_it_began_while_lists_stay_quick(house, tmp_path):
+    page = house.closing(Browser(install(tmp_path), house, launch=["nice", "-n", "5"]))
+    page.log_in(house.token)
+    page.go("#/batches")
+    page.run("await page.locator('#kind').selectOption('all')")
+    page.sees(f"text=Ask {AGENTS} devices ({AGENTS} online)")
+    page.fill("#batch-path", "data.bin")
+    page.fill("#ramp", str(RAMP))
+    page.run(WATCH)
+    prober = house.closing(Prober(house, BEFORE_ALL, "/clients", "/downloads"))
+    page.click(f"text=Ask {AGENTS} devices")
+    page.sees(".panel .figures")
+    wait_done(house, page.run("return page.url()").rsplit("/", 1)[1])
+    page.sees(f"text={AGENTS} completed of {AGENTS}")
+    took = prober.finish()
+    shown = page.run("return page.evaluate(() => window.seen.filter((text, at) => text && text !== window.seen[at - 1]))")
+    busy_ms = page.run("return page.evaluate(() => Math.max(0, ...window.busy))")
+    print(f"\nthe page showed {len(shown)} steps, from '{shown[0]}' to '{shown[-1]}'; it was never busy for longer than {busy_ms:.0f} ms")
+    report_lists(took)
+    completed = [int(text.split(" completed")[0]) if " completed" in text else 0 for text in shown]
+    assert completed == sorted(completed) and completed[-1] == AGENTS
+    assert len(set(completed)) > AGENTS / RAMP / 2, "a step every other second at least"
+    assert page.faults() == []
     if LONG:
         assert all(percentile(values, 0.99) < P99_MS for values in took.values())
 

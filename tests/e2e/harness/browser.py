@@ -28,12 +28,12 @@ def install(folder):
 
 
 class Browser:
-    """One page at the coordinator's."""
+    """One page at the coordinator's. launch: what goes before the command, as of a Daemon."""
 
-    def __init__(self, driver, house, **options):
+    def __init__(self, driver, house, launch=(), **options):
         self.url = house.coordinator_url
         options |= {"chromium": shutil.which("chromium"), "url": self.url, "receiver": house.receiver_url, "timeoutMs": TIMEOUT_MS}
-        self.process = subprocess.Popen(["node", "browser.mjs", json.dumps(options)], cwd=driver, stdin=subprocess.PIPE,
+        self.process = subprocess.Popen([*launch, "node", "browser.mjs", json.dumps(options)], cwd=driver, stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True)
 
     def run(self, code):
