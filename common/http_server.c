@@ -124,7 +124,7 @@ const char *http_request_query(const HttpRequest *request, const char *name)
     decoded->next = request->decoded;
     ((HttpRequest *)(uintptr_t)request)->decoded =
         decoded; /* kept until done(); not a change that anybody sees */
-    return decoded->text;
+    return decoded->text ? decoded->text : raw; /* which is never what one may ask for: it has a bad "%" */
 }
 
 const char *http_request_header(const HttpRequest *request, const char *name)

@@ -143,18 +143,26 @@ bool events_wanted(Events *events)
     return wanted;
 }
 
+/* As the event of that number is sent; NULL when out of memory. */
+static char *event_text(const Events *events, uint64_t number, const char *name, const char *json)
+{
+    return text_format("id: %" PRId64 "-%" PRIu64 "\nevent: %s\ndata: %s\n\n", events->life, number, name,
+                       json);
+}
+
 void events_tell(Events *events, const Event *event)
 {
     LOCKED(events);
-    char *text = text_format("id: %" PRId64 "-%" PRIu64 "\nevent: %s\ndata: %s\n\n", events->life,
-                             events->end, kind_name(event->kind), event->json);
-    size_t size = text ? strlen(text) : 0;
-    if (!text)
-        forget_all(events);
-    if (!text || size > EVENT_SIZE_MAX) {
+    char *text = event_text(events, events->end, kind_name(event->kind), event->json);
+    if (text && strlen(text) > EVENT_SIZE_MAX) {
         free(text);
+        text = event_text(events, events->end, "reset", "{}");
+    }
+    if (!text) {
+        forget_all(events);
         return;
     }
+    size_t size = strlen(text);
     while (events->end - events->first >= EVENTS_KEPT_MAX ||
            (events->first < events->end && events->bytes + size > EVENTS_BYTES_MAX))
         drop_oldest(events);
@@ -276,6 +284,17 @@ static void leave(void *userdata)
     free(reader);
 }
 
+/* 0, or why there is no place for one more. */
+static int refusal(const Events *events, const char *user)
+{
+    size_t own = 0;
+    if (events->closed || events->reader_count >= EVENTS_READERS_MAX)
+        return -EBUSY;
+    for (const Reader *reader = events->readers; reader; reader = reader->later)
+        own += strcmp(reader->wish.user, user) == 0;
+    return own >= EVENTS_READERS_USER_MAX ? -EUSERS : 0;
+}
+
 /* Where a reader goes on that has seen last_id; it has a gap if what followed is gone or of another life. */
 static void take_place(const Events *events, Reader *reader, const char *last_id)
 {
@@ -299,9 +318,8 @@ int events_listen(Events *events, const EventReader *wish, const char *last_id, 
     int r = reader ? 0 : -ENOMEM;
     if (r == 0) {
         LOCKED(events);
-        if (events->closed || events->reader_count >= EVENTS_READERS_MAX) {
-            r = -EBUSY;
-        } else {
+        r = refusal(events, wish->user);
+        if (r == 0) {
             *reader = (Reader){.events = events, .wish = *wish, .later = events->readers};
             take_place(events, reader, last_id);
             if (reader->later)

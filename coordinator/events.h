@@ -14,7 +14,8 @@
 #define EVENTS_KEPT_MAX 4096
 #define EVENT_SIZE_MAX (HTTP_STREAM_MIN - 256) /* with the greeting before it, it fits */
 #define EVENTS_BYTES_MAX ((size_t)4 * 1024 * 1024)
-#define EVENTS_READERS_MAX 64
+#define EVENTS_READERS_MAX 128
+#define EVENTS_READERS_USER_MAX 64 /* of one user */
 #define EVENTS_BEAT_MS 15000
 #define EVENTS_PATIENCE_MS 60000
 
@@ -36,6 +37,7 @@ typedef struct EventReader {
     char request[UPLOAD_ID_SIZE]; /* "": all */
     char batch[UPLOAD_ID_SIZE];   /* "": all */
     int64_t until_unix_ms;        /* the stream ends then; 0: never */
+    const char *user;             /* kept, not copied: lives as long as grant; "" is a user too */
     /* Whether this reader may see the event. Called with a lock held: it must not call back. */
     bool (*may_see)(const void *grant, const Event *event);
     void *grant;
@@ -53,16 +55,16 @@ Events *events_free(Events *events); /* returns NULL */
  * minute ago and may come back. If not, those who come back have a gap. */
 bool events_wanted(Events *events);
 
-/* Keeps and sends it. One that is larger than EVENT_SIZE_MAX is left out. Out of memory, the readers are cut
- * off, and load anew when they come back. */
+/* Keeps and sends it. One that is larger than EVENT_SIZE_MAX becomes a "reset" for those who may see it: they
+ * load anew. Out of memory, the readers are cut off, and load anew when they come back. */
 void events_tell(Events *events, const Event *event);
 
 /* About once a second: heartbeats, and the end of streams whose token has ended or whose peer has gone. */
 void events_tick(Events *events, int64_t now_monotonic_ms, int64_t now_unix_ms);
 
 /* The body of an answer to GET /events. last_id is what the reader has seen, or NULL: it begins with what
- * comes. Takes the wish's grant over, also when it fails. 0, -EBUSY when there are too many readers, or
- * -ENOMEM. */
+ * comes. Takes the wish's grant over, also when it fails. 0, -EBUSY when there are too many readers,
+ * -EUSERS when too many of them are this user's, or -ENOMEM. */
 int events_listen(Events *events, const EventReader *wish, const char *last_id,
                   HttpSource *ret_source) MUST_CHECK;
 

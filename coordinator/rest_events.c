@@ -27,6 +27,10 @@ static void refuse_events(Call *call, int error)
     if (error == -EINVAL)
         (void)problem_set(&problem, ERROR_INVALID_ARGUMENT, "INVALID_QUERY",
                           "requestId and batchId must be ids as POST /download gives them.");
+    else if (error == -EUSERS)
+        (void)problem_set(&problem, ERROR_RESOURCE_EXHAUSTED, "TOO_MANY_READERS",
+                          "You listen %d times already; close a page or a `beckon watch`.",
+                          EVENTS_READERS_USER_MAX);
     else
         (void)problem_set(&problem, ERROR_RESOURCE_EXHAUSTED, "TOO_MANY_READERS",
                           "Too many others listen already; close a page or a `beckon watch`.");
@@ -54,6 +58,7 @@ void events_get(Call *call)
     }
     *grant = call->grant;
     reader.grant = grant; /* events_listen() takes it over */
+    reader.user = grant->user;
     const char *last_id = http_request_header(call->request, "Last-Event-ID");
     if (!last_id)
         last_id = http_request_query(call->request, "lastEventId");

@@ -62,8 +62,12 @@ void session_post(Call *call)
     call_refuse(call, 400, &problem);
 }
 
+/* Whoever has a session is accountable for ending it; who has none may have the cookie taken back too. */
 void session_delete(Call *call)
 {
+    char *authorization CLEANUP(free_secret) = session_authorization(call->request);
+    call->accountable =
+        access_check(&call->rest->access, authorization, clock_unix_ms() / 1000, &call->grant) == 0;
     cJSON *object CLEANUP(json_delete) = cJSON_CreateObject();
     bool whole = object && cJSON_AddFalseToObject(object, "loggedIn");
     call_answer_with(call, 200, whole ? TAKE_PTR(object) : NULL, "Set-Cookie", session_end);

@@ -79,7 +79,7 @@ def test_every_call_is_one_line(house, alice, upload):
              ("GET", "/downloads", 200, "ok"), ("GET", f"/download/{upload}", 200, "ok"), ("GET", "/download/x", 404, "UNKNOWN_REQUEST"),
              ("DELETE", f"/download/{upload}", 409, "ALREADY_FINAL"), ("GET", f"/download/{upload}/content", 302, "ok"),
              ("GET", "/downloads?limit=0", 400, "INVALID_QUERY"), ("PUT", "/clients", 405, "METHOD_NOT_ALLOWED"),
-             ("GET", "/nothing", 404, "NO_SUCH_PATH")]
+             ("GET", "/nothing", 404, "NO_SUCH_PATH"), ("DELETE", "/session", 200, "ok")]
     for method, path, status, _ in calls:
         assert api.request(method, path).status == status, path
     assert HttpsClient(house.coordinator_port, house.pki.ca).request("GET", "/health").status == 200  # no line: it is open to all

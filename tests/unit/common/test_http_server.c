@@ -295,6 +295,18 @@ static void a_clients_certificate_is_verified_and_named(void **state)
     assert_string_equal(seen.query, "a b c/d");
 }
 
+static void a_query_that_can_t_be_decoded_is_not_taken_for_none(void **state)
+{
+    static const char *const values[] = {"%zz", "a%", "%4", "x%00y"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
+        char path[32];
+        (void)snprintf(path, sizeof(path), "/x?q=%s", values[i]);
+        assert_int_equal(ask(*state, NULL, path, 0, false), 200);
+        assert_string_equal(seen.query, values[i]);
+    }
+}
+
 static void no_certificate_is_no_peer(void **state)
 {
     assert_int_equal(ask(*state, NULL, "/x", 0, false), 200);
@@ -499,6 +511,7 @@ int main(void)
 #define WITH_SERVER(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
         WITH_SERVER(a_clients_certificate_is_verified_and_named),
+        WITH_SERVER(a_query_that_can_t_be_decoded_is_not_taken_for_none),
         WITH_SERVER(no_certificate_is_no_peer),
         WITH_SERVER(a_servers_certificate_is_no_clients),
         WITH_SERVER(a_revoked_certificate_is_refused),

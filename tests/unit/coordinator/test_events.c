@@ -57,6 +57,7 @@ static int listen_as(Events *events, Listener *listener, EventReader reader, con
 {
     reader.may_see = reader.grant ? sees_own : sees_all;
     reader.free_grant = count_freed;
+    reader.user = reader.user ? reader.user : "";
     *listener = (Listener){0};
     return events_listen(events, &reader, last_id, &listener->source);
 }
@@ -262,18 +263,22 @@ static void the_ring_is_bounded_in_bytes_too(void **state)
     hang_up(&listener);
 }
 
-static void an_event_that_is_too_large_is_left_out(void **state)
+static void for_an_event_that_is_too_large_one_loads_anew(void **state)
 {
     Events *events = *state;
     static char json[HTTP_STREAM_MIN + 1];
-    Listener listener;
+    Listener listener, other;
 
     memset(json, 'x', sizeof(json) - 1);
     assert_int_equal(listen_as(events, &listener, (EventReader){0}, NULL), 0);
+    assert_int_equal(listen_as(events, &other, (EventReader){.grant = (void *)(uintptr_t)"b"}, NULL), 0);
     tell(events, "a", json);
     tell(events, "a", "{}");
-    assert_string_equal(take(&listener), "retry: 2000\n\nid: 1000-1\nevent: client\ndata: {}\n\n");
+    assert_string_equal(take(&listener), "retry: 2000\n\nid: 1000-1\nevent: reset\ndata: {}\n\n"
+                                         "id: 1000-2\nevent: client\ndata: {}\n\n");
+    assert_string_equal(take(&other), "retry: 2000\n\n");
     hang_up(&listener);
+    hang_up(&other);
 }
 
 static void a_read_gives_whole_events_only(void **state)
@@ -353,13 +358,17 @@ static void readers_are_bounded_in_number(void **state)
 {
     Events *events = *state;
     static Listener listeners[EVENTS_READERS_MAX];
+    const EventReader alice = {.user = "alice"}, bob = {.user = "bob"};
     Listener more;
 
-    for (size_t i = 0; i < EVENTS_READERS_MAX; i++)
-        assert_int_equal(listen_as(events, &listeners[i], (EventReader){0}, NULL), 0);
-    assert_int_equal(listen_as(events, &more, (EventReader){0}, NULL), -EBUSY);
+    for (size_t i = 0; i < EVENTS_READERS_USER_MAX; i++)
+        assert_int_equal(listen_as(events, &listeners[i], alice, NULL), 0);
+    assert_int_equal(listen_as(events, &more, alice, NULL), -EUSERS);
+    for (size_t i = EVENTS_READERS_USER_MAX; i < EVENTS_READERS_MAX; i++)
+        assert_int_equal(listen_as(events, &listeners[i], i % 2 ? bob : (EventReader){0}, NULL), 0);
+    assert_int_equal(listen_as(events, &more, bob, NULL), -EBUSY);
     hang_up(&listeners[7]);
-    assert_int_equal(listen_as(events, &listeners[7], (EventReader){0}, NULL), 0);
+    assert_int_equal(listen_as(events, &listeners[7], bob, NULL), 0);
     for (size_t i = 0; i < EVENTS_READERS_MAX; i++)
         hang_up(&listeners[i]);
     assert_false(events_wanted(events));
@@ -379,7 +388,7 @@ int main(void)
         TEST(what_nobody_waits_for_is_not_made_and_leaves_a_gap),
         TEST(who_falls_behind_the_ring_is_cut_off),
         TEST(the_ring_is_bounded_in_bytes_too),
-        TEST(an_event_that_is_too_large_is_left_out),
+        TEST(for_an_event_that_is_too_large_one_loads_anew),
         TEST(a_read_gives_whole_events_only),
         TEST(a_quiet_stream_has_a_heartbeat),
         TEST(a_stream_ends_with_its_token_and_with_the_server),
