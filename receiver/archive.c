@@ -63,29 +63,40 @@ static int remove_one(Archive *archive, Stored *stored, ArchiveApprove *approve,
 {
     const char *client = stored->receipt.client, *id = stored->receipt.upload;
 
+    int r = 0;
     if (stored->removed_unix_s == 0) {
-        int r = outbox_is_waiting(archive->outbox, client, id);
+        r = outbox_is_waiting(archive->outbox, client, id);
         if (r != 0)
             return r < 0 ? r : ARCHIVE_E_UNDELIVERED;
         r = approve(userdata, stored);
         if (r != 0)
             return r;
     }
+    r = outbox_note_removal(archive->outbox, client, id);
+    if (r < 0) /* a full disk: all the more to be removed */
+        log_at(LOG_LEVEL_WARN, client, id, "that it is removed can't be noted, and may never be told: %s",
+               strerror(-r));
     return store_remove(archive->store, stored, clock_unix_ms() / 1000);
 }
 
 int archive_remove(Archive *archive, const char *client, const char *id, ArchiveApprove *approve,
-                   void *userdata, Stored *ret_stored)
+                   void *userdata)
 {
+    Stored *stored CLEANUP(free_ptr) = malloc(sizeof(*stored));
+
+    if (!stored)
+        return -ENOMEM;
     (void)pthread_mutex_lock(&archive->removing);
-    int r = archive_find(archive, client, id, ret_stored);
+    int r = archive_find(archive, client, id, stored);
     if (r == 0)
-        r = remove_one(archive, ret_stored, approve, userdata);
+        r = remove_one(archive, stored, approve, userdata);
     (void)pthread_mutex_unlock(&archive->removing);
+    if (r == 0)
+        outbox_announce(archive->outbox);
     return r;
 }
 
-int archive_removal_message(Archive *archive, const Stored *stored, char **ret_message)
+static int format_removal(Archive *archive, const Stored *stored, char **ret_message)
 {
     Removal removal = {.removed_unix_s = stored->removed_unix_s};
     char *token CLEANUP(free_ptr) = NULL;
@@ -98,6 +109,20 @@ int archive_removal_message(Archive *archive, const Stored *stored, char **ret_m
         return r;
     *ret_message = removal_message_format(&removal, stored->traceparent, token);
     return *ret_message ? 0 : -ENOMEM;
+}
+
+int archive_removal_message(Archive *archive, const char *client, const char *id, char **ret_message)
+{
+    Stored *stored CLEANUP(free_ptr) = malloc(sizeof(*stored));
+
+    if (!stored)
+        return -ENOMEM;
+    (void)pthread_mutex_lock(&archive->removing);
+    int r = archive_find(archive, client, id, stored);
+    (void)pthread_mutex_unlock(&archive->removing);
+    if (r == 0 && stored->removed_unix_s == 0)
+        return ARCHIVE_E_ABSENT;
+    return r == 0 ? format_removal(archive, stored, ret_message) : r;
 }
 
 int archive_open(Archive *archive, const Stored *stored, int *ret_fd)

@@ -44,14 +44,16 @@ int archive_find(Archive *archive, const char *client, const char *id, Stored *r
 
 /* Removes the content of a complete upload; it stays complete, and nothing of it can be sent any more.
  * approve is asked before: not 0 gives it up, and is returned. A receipt that the broker has not taken yet
- * comes first: then ARCHIVE_E_UNDELIVERED. One that is removed already is that once more. *ret_removal says
- * when, ready to be signed. 0, ARCHIVE_E_ABSENT, ARCHIVE_E_UNDELIVERED, or a negative errno. */
+ * comes first: then ARCHIVE_E_UNDELIVERED. One that is removed already is that once more. The outbox gets it
+ * to be told. 0, ARCHIVE_E_ABSENT, ARCHIVE_E_UNDELIVERED, or a negative errno. */
 typedef int ArchiveApprove(void *userdata, const Stored *stored);
 int archive_remove(Archive *archive, const char *client, const char *id, ArchiveApprove *approve,
-                   void *userdata, Stored *ret_stored) MUST_CHECK;
+                   void *userdata) MUST_CHECK;
 
-/* The payload of the removed topic, for one whose content is. The caller frees. 0 or a negative errno. */
-int archive_removal_message(Archive *archive, const Stored *stored, char **ret_message) MUST_CHECK;
+/* The payload of the removed topic. The caller frees. 0, ARCHIVE_E_ABSENT for an upload whose content is not
+ * removed, or a negative errno. Waits for a removal that is under way. */
+int archive_removal_message(Archive *archive, const char *client, const char *id,
+                            char **ret_message) MUST_CHECK;
 
 /* Opens the content of one that was found. 0 or a negative errno. */
 int archive_open(Archive *archive, const Stored *stored, int *ret_fd) MUST_CHECK;

@@ -9,11 +9,13 @@
 
 typedef struct Flight {
     uint64_t tag; /* 0: free */
+    OutboxKind kind;
     OutboxKey key;
 } Flight;
 
 struct Courier {
     Outbox *outbox;
+    Archive *archive;
     CourierPublish publish;
     void *link;
     bool connected;
@@ -22,13 +24,14 @@ struct Courier {
     Flight flights[COURIER_WINDOW];
 };
 
-int courier_new(Outbox *outbox, CourierPublish publish, void *link, Courier **ret_courier)
+int courier_new(Outbox *outbox, Archive *archive, CourierPublish publish, void *link, Courier **ret_courier)
 {
     Courier *courier = calloc(1, sizeof(*courier));
 
     if (!courier)
         return -ENOMEM;
     courier->outbox = outbox;
+    courier->archive = archive;
     courier->publish = publish;
     courier->link = link;
     *ret_courier = courier;
@@ -41,53 +44,88 @@ Courier *courier_free(Courier *courier)
     return NULL;
 }
 
-static bool is_flying(const OutboxKey *key, void *userdata)
+static bool is_flying(const Courier *courier, OutboxKind kind, const OutboxKey *key)
 {
-    const Courier *courier = userdata;
-
     for (size_t i = 0; courier->flying > 0 && i < COURIER_WINDOW; i++)
-        if (courier->flights[i].tag && strcmp(courier->flights[i].key.id, key->id) == 0 &&
+        if (courier->flights[i].tag && courier->flights[i].kind == kind &&
+            strcmp(courier->flights[i].key.id, key->id) == 0 &&
             strcmp(courier->flights[i].key.client, key->client) == 0)
             return true;
     return false;
 }
 
-static void take_off(Courier *courier, uint64_t tag, const OutboxKey *key)
+static bool receipt_is_flying(const OutboxKey *key, void *courier)
+{
+    return is_flying(courier, OUTBOX_RECEIPT, key);
+}
+
+static bool removal_is_flying(const OutboxKey *key, void *courier)
+{
+    return is_flying(courier, OUTBOX_REMOVED, key);
+}
+
+static void take_off(Courier *courier, uint64_t tag, OutboxKind kind, const OutboxKey *key)
 {
     for (size_t i = 0; i < COURIER_WINDOW; i++) {
         if (courier->flights[i].tag == 0) {
-            courier->flights[i] = (Flight){.tag = tag, .key = *key};
+            courier->flights[i] = (Flight){.tag = tag, .kind = kind, .key = *key};
             courier->flying++;
             return;
         }
     }
 }
 
+/* The message for an entry. 0, ARCHIVE_E_ABSENT when there is nothing to tell, or a negative errno. */
+static int read_message(Courier *courier, OutboxKind kind, const OutboxKey *key, char **ret_message)
+{
+    size_t size = 0;
+
+    return kind == OUTBOX_RECEIPT
+               ? outbox_read(courier->outbox, key, ret_message, &size)
+               : archive_removal_message(courier->archive, key->client, key->id, ret_message);
+}
+
 /* 0, or a negative errno after which it makes no sense to go on now. */
-static int send_one(Courier *courier, const OutboxKey *key)
+static int send_one(Courier *courier, OutboxKind kind, const OutboxKey *key)
 {
     char *message CLEANUP(free_ptr) = NULL;
     char topic[TOPIC_SIZE], traceparent[TRACEPARENT_SIZE];
-    size_t size = 0;
-    int r = outbox_read(courier->outbox, key, &message, &size);
+    int r = read_message(courier, kind, key, &message);
 
+    if (r == ARCHIVE_E_ABSENT) { /* the removal was given up */
+        outbox_delivered(courier->outbox, kind, key);
+        return 0;
+    }
     if (r < 0) {
-        log_at(LOG_LEVEL_ERROR, key->client, key->id, "the receipt to be sent can't be read: %s",
-               strerror(-r));
+        log_at(LOG_LEVEL_ERROR, key->client, key->id, "the %s can't be sent: %s",
+               kind == OUTBOX_RECEIPT ? "receipt" : "removal", strerror(-r));
         return r;
     }
-    topic_format(TOPIC_RECEIPT, key->client, key->id, topic);
-    message_traceparent(message, size, traceparent);
+    topic_format(kind == OUTBOX_RECEIPT ? TOPIC_RECEIPT : TOPIC_REMOVED, key->client, key->id, topic);
+    message_traceparent(message, strlen(message), traceparent);
     TRACED(traceparent);
-    r = courier->publish(courier->link, topic, message, size, courier->last_tag + 1);
+    r = courier->publish(courier->link, topic, message, strlen(message), courier->last_tag + 1);
     if (r == 0)
-        take_off(courier, ++courier->last_tag, key);
+        take_off(courier, ++courier->last_tag, kind, key);
     return r;
+}
+
+/* Receipts first: a removal waits until its receipt is out. */
+static int list_waiting(Courier *courier, OutboxKey *keys, size_t max, OutboxKind *ret_kind)
+{
+    int count = outbox_list(courier->outbox, OUTBOX_RECEIPT, receipt_is_flying, courier, keys, max);
+
+    *ret_kind = OUTBOX_RECEIPT;
+    if (count != 0)
+        return count;
+    *ret_kind = OUTBOX_REMOVED;
+    return outbox_list(courier->outbox, OUTBOX_REMOVED, removal_is_flying, courier, keys, max);
 }
 
 void courier_pump(Courier *courier)
 {
     OutboxKey keys[32];
+    OutboxKind kind;
     int count, r = 0;
 
     do {
@@ -95,9 +133,9 @@ void courier_pump(Courier *courier)
         if (!courier->connected || room == 0)
             return;
         room = room < ARRAY_SIZE(keys) ? room : ARRAY_SIZE(keys);
-        count = outbox_list(courier->outbox, OUTBOX_RECEIPT, is_flying, courier, keys, room);
+        count = list_waiting(courier, keys, room, &kind);
         for (int i = 0; r == 0 && i < count; i++)
-            r = send_one(courier, &keys[i]);
+            r = send_one(courier, kind, &keys[i]);
     } while (r == 0 && count > 0); /* after a failure the next pump tries again */
 }
 
@@ -119,7 +157,7 @@ void courier_published(Courier *courier, uint64_t tag)
     for (size_t i = 0; tag != 0 && i < COURIER_WINDOW; i++) {
         if (courier->flights[i].tag != tag)
             continue;
-        outbox_delivered(courier->outbox, &courier->flights[i].key);
+        outbox_delivered(courier->outbox, courier->flights[i].kind, &courier->flights[i].key);
         courier->flights[i].tag = 0;
         courier->flying--;
         break;

@@ -1,10 +1,12 @@
-/* Publishes the receipts of the outbox, and takes one out of it only when the broker has acknowledged it.
+/* Publishes the receipts and removals of the outbox, and takes one out of it only when the broker has
+ * acknowledged it.
  *
  * At most COURIER_WINDOW are under way at a time; the rest waits on the disk, however long the broker is
  * away. Main thread only. */
 #pragma once
 
 #include "common/cleanup.h"
+#include "receiver/archive.h"
 #include "receiver/outbox.h"
 
 #include <stddef.h>
@@ -14,9 +16,11 @@
 
 typedef struct Courier Courier;
 
-/* publish: as mqtt_link_publish(), not retained. outbox and link are borrowed. */
+/* publish: as mqtt_link_publish(), not retained. outbox, archive (which knows what was removed) and link are
+ * borrowed. */
 typedef int (*CourierPublish)(void *link, const char *topic, const void *payload, size_t size, uint64_t tag);
-int courier_new(Outbox *outbox, CourierPublish publish, void *link, Courier **ret_courier) MUST_CHECK;
+int courier_new(Outbox *outbox, Archive *archive, CourierPublish publish, void *link,
+                Courier **ret_courier) MUST_CHECK;
 Courier *courier_free(Courier *courier); /* returns NULL */
 
 /* What happened: the broker came or went; a message arrived there; there may be something new in the outbox.

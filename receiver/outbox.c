@@ -17,7 +17,8 @@ struct Outbox {
     int event_fd;
 };
 
-static const char *const kind_names[] = {[OUTBOX_PENDING] = "pending", [OUTBOX_RECEIPT] = "receipt"};
+static const char *const kind_names[] = {
+    [OUTBOX_PENDING] = "pending", [OUTBOX_RECEIPT] = "receipt", [OUTBOX_REMOVED] = "removed"};
 
 int outbox_new(int root_fd, Outbox **ret_outbox)
 {
@@ -99,8 +100,21 @@ int outbox_release(Outbox *outbox, const char *client, const char *id)
     entry_name(client, id, OUTBOX_RECEIPT, receipt);
     if (renameat(outbox->fd, pending, outbox->fd, receipt) < 0)
         return -errno;
-    (void)eventfd_write(outbox->event_fd, 1); /* fails only when it is readable anyway */
+    outbox_announce(outbox);
     return 0;
+}
+
+void outbox_announce(Outbox *outbox)
+{
+    (void)eventfd_write(outbox->event_fd, 1); /* fails only when it is readable anyway */
+}
+
+int outbox_note_removal(Outbox *outbox, const char *client, const char *id)
+{
+    char name[ENTRY_NAME_SIZE];
+
+    entry_name(client, id, OUTBOX_REMOVED, name);
+    return file_replace_at(outbox->fd, name, "", 0, 0600);
 }
 
 int outbox_withdraw(Outbox *outbox, const char *client, const char *id)
@@ -176,12 +190,13 @@ int outbox_read(Outbox *outbox, const OutboxKey *key, char **ret_message, size_t
     return file_read_at(outbox->fd, name, MESSAGE_MAX, ret_message, ret_size);
 }
 
-void outbox_delivered(Outbox *outbox, const OutboxKey *key)
+void outbox_delivered(Outbox *outbox, OutboxKind kind, const OutboxKey *key)
 {
     char name[ENTRY_NAME_SIZE];
 
-    entry_name(key->client, key->id, OUTBOX_RECEIPT, name);
+    entry_name(key->client, key->id, kind, name);
     if (unlinkat(outbox->fd, name, 0) < 0 && errno != ENOENT)
         log_at(LOG_LEVEL_WARN, key->client, key->id,
-               "the receipt to be sent can't be removed and will be sent again: %s", strerror(errno));
+               "%s can't be taken out of the outbox and will be sent again: %s",
+               kind == OUTBOX_REMOVED ? "its removal" : "its receipt", strerror(errno));
 }

@@ -1,11 +1,13 @@
-/* Receipts on their way to the broker, one file each under <store>/.outbox, and at the same time the journal
- * of commits:
+/* What is on its way to the broker, one file each under <store>/.outbox, and at the same time the journal of
+ * commits:
  *
  *   <client>.<id>.pending    a commit has begun; while this file is there, the upload is not complete
  *   <client>.<id>.receipt    the upload is complete; its receipt is to be published until the broker has
  * acknowledged it
+ *   <client>.<id>.removed    that the content was removed is to be told until the broker has acknowledged it
  *
- * So one rename both ends a commit and puts its receipt into the post. The content is the message's payload.
+ * So one rename both ends a commit and puts its receipt into the post. The content of the first two is the
+ * message's payload; a removal is made into words when it is sent.
  * Any thread; two threads never work on the same upload. The functions block on the disk. */
 #pragma once
 
@@ -25,7 +27,7 @@ typedef struct OutboxKey {
 int outbox_new(int root_fd, Outbox **ret_outbox) MUST_CHECK;
 Outbox *outbox_free(Outbox *outbox); /* returns NULL */
 
-/* An eventfd: readable after outbox_release(), until it is read. */
+/* An eventfd: readable after outbox_release() and outbox_announce(), until it is read. */
 int outbox_fd(const Outbox *outbox);
 
 /* Writes the pending entry, durably. 0 or a negative errno, and then there is none. */
@@ -46,9 +48,14 @@ int outbox_is_waiting(Outbox *outbox, const char *client, const char *id) MUST_C
 
 /* Lists at most max entries into keys; those for which skip(key, userdata) is true are left out (skip may be
  * NULL). Returns how many, or a negative errno. */
-typedef enum OutboxKind { OUTBOX_PENDING, OUTBOX_RECEIPT } OutboxKind;
+typedef enum OutboxKind { OUTBOX_PENDING, OUTBOX_RECEIPT, OUTBOX_REMOVED } OutboxKind;
 int outbox_list(Outbox *outbox, OutboxKind kind, bool (*skip)(const OutboxKey *key, void *userdata),
                 void *userdata, OutboxKey *keys, size_t max) MUST_CHECK;
+
+/* Writes the entry of a removal, durably; it is looked at only after outbox_announce(), or by chance before.
+ * 0 or a negative errno. */
+int outbox_note_removal(Outbox *outbox, const char *client, const char *id) MUST_CHECK;
+void outbox_announce(Outbox *outbox);
 
 /* How many receipts there are to be sent. Reads the folder. */
 size_t outbox_count(Outbox *outbox);
@@ -56,5 +63,5 @@ size_t outbox_count(Outbox *outbox);
 /* The message of a receipt entry. The caller frees. 0 or a negative errno. */
 int outbox_read(Outbox *outbox, const OutboxKey *key, char **ret_message, size_t *ret_size) MUST_CHECK;
 
-/* The broker has it. Not durable: at worst it is published twice. */
-void outbox_delivered(Outbox *outbox, const OutboxKey *key);
+/* The broker has it, or there is nothing to tell. Not durable: at worst it is published twice. */
+void outbox_delivered(Outbox *outbox, OutboxKind kind, const OutboxKey *key);

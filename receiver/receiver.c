@@ -200,34 +200,14 @@ static void send_receipt_again(Receiver *receiver, const Topic *about)
 
 /* cmd/remove, and what is removed by itself */
 
-static void publish_removal(void *userdata, const char *topic, const char *message)
-{
-    Receiver *receiver = userdata;
-
-    int r = mqtt_link_publish(receiver->link, topic, message, strlen(message), false, 0);
-    if (r < 0)
-        log_warn("that a file was removed can't be told now (%s): %s", topic, strerror(-r));
-}
-
-static void on_removed(void *userdata, const Stored *stored)
-{
-    const Receiver *receiver = userdata;
-
-    removal_tell(&receiver->removal, stored);
-}
-
 static int start_retention(Receiver *receiver)
 {
     RetentionConfig retention = receiver_config_retention(receiver->config);
 
     retention.audit = receiver->audit;
-    retention.removed = on_removed;
-    retention.userdata = receiver;
     receiver->removal = (RemovalConfig){.archive = receiver->archive,
                                         .coordinator_keys = receiver->coordinator_keys,
-                                        .audit = receiver->audit,
-                                        .publish = publish_removal,
-                                        .userdata = receiver};
+                                        .audit = receiver->audit};
     int r = retention_new(&retention, receiver->store, receiver->archive, &receiver->retention);
     return r < 0 ? failed("what removes old files can't be started", r) : 0;
 }
@@ -321,7 +301,7 @@ static int connect_broker(Receiver *receiver)
     if (r == 0)
         loop_on_watchdog(receiver->loop, mqtt_link_is_alive, receiver->link);
     if (r == 0)
-        r = courier_new(receiver->outbox, publish, receiver->link, &receiver->courier);
+        r = courier_new(receiver->outbox, receiver->archive, publish, receiver->link, &receiver->courier);
     return r < 0 ? failed("the link to the broker can't be made", r) : 0;
 }
 

@@ -64,37 +64,19 @@ static void note_refusal(const RemovalConfig *config, const Topic *about, const 
            r < 0 ? " (not in the audit log)" : "");
 }
 
-void removal_tell(const RemovalConfig *config, const Stored *stored)
-{
-    char *message CLEANUP(free_ptr) = NULL;
-    char topic[TOPIC_SIZE];
-    int r = archive_removal_message(config->archive, stored, &message);
-
-    if (r < 0) {
-        log_at(LOG_LEVEL_ERROR, stored->receipt.client, stored->receipt.upload,
-               "the removal can't be signed: %s", strerror(-r));
-        return;
-    }
-    (void)topic_format(TOPIC_REMOVED, stored->receipt.client, stored->receipt.upload, topic);
-    config->publish(config->userdata, topic, message);
-}
-
 static void obey(const RemovalConfig *config, const Ticket *ticket)
 {
-    Stored *stored CLEANUP(free_ptr) = malloc(sizeof(*stored));
     Asked asked = {.config = config, .ticket = ticket};
-    int r = stored ? archive_remove(config->archive, ticket->client, ticket->upload, approve, &asked, stored)
-                   : -ENOMEM;
+    int r = archive_remove(config->archive, ticket->client, ticket->upload, approve, &asked);
 
-    if (r == 0) {
+    if (r == 0)
         log_at(LOG_LEVEL_INFO, ticket->client, ticket->upload, "removed, as the coordinator asked");
-        removal_tell(config, stored);
-    } else if (r == ARCHIVE_E_UNDELIVERED) {
+    else if (r == ARCHIVE_E_UNDELIVERED)
         log_at(LOG_LEVEL_INFO, ticket->client, ticket->upload,
                "not removed yet: its receipt is still to be sent");
-    } else if (r < 0) {
+    else if (r < 0)
         log_at(LOG_LEVEL_ERROR, ticket->client, ticket->upload, "can't be removed: %s", strerror(-r));
-    } /* else it is another receiver's, or incomplete */
+    /* else it is another receiver's, or incomplete */
 }
 
 void removal_command(const RemovalConfig *config, const Topic *about, const void *payload, size_t size)

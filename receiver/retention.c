@@ -166,16 +166,13 @@ static bool is_too_much(const Survey *survey, const Old *old, const Limits *limi
 /* Whether it is gone now. One whose receipt the broker has not taken yet stays until the next sweep. */
 static bool remove_one(Retention *retention, const char *client, const Old *old)
 {
-    Stored *stored CLEANUP(free_ptr) = malloc(sizeof(*stored));
-    int r =
-        stored ? archive_remove(retention->archive, client, old->id, approve, retention, stored) : -ENOMEM;
+    int r = archive_remove(retention->archive, client, old->id, approve, retention);
 
     if (r < 0)
         log_at(LOG_LEVEL_ERROR, client, old->id, "can't be removed: %s", strerror(-r));
     if (r != 0)
         return false;
     log_at(LOG_LEVEL_INFO, client, old->id, "removed: it is older, or more, than is kept of this client");
-    retention->config.removed(retention->config.userdata, stored);
     return true;
 }
 

@@ -13,9 +13,6 @@ typedef struct RetentionConfig {
     const ConfigList *ages, *counts,
         *sizes;   /* "<pattern>=<value>": the first that matches a client's name counts */
     Audit *audit; /* each removal is written there before it happens; may be NULL */
-    /* Told after each removal, on the retention's thread. */
-    void (*removed)(void *userdata, const Stored *stored);
-    void *userdata;
 } RetentionConfig;
 
 typedef struct Retention Retention;

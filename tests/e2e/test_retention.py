@@ -165,6 +165,20 @@ def test_old_files_go_by_age_and_the_coordinator_is_told(house):
     assert house.request_row(young)["removedAt"] is None
 
 
+def test_what_went_while_the_broker_was_away_is_told_when_it_is_back(house):
+    house.start()
+    old, *_ = get(house)
+    house.receiver.stop()
+    make_older(house, old, 7200)
+    house.broker.stop()
+    restart_receiver(house, retention_age="1h")
+    wait_until(lambda: is_gone(house, old), "the old file to go")
+    house.receiver.kill()
+    house.broker.start()
+    restart_receiver(house)
+    wait_until(lambda: house.request_row(old)["removedAt"], "the coordinator to know of it")
+
+
 def test_only_so_many_and_so_much_of_a_client_are_kept(house):
     house.start(agents=["restaurant_1", "kiosk_1"])
     mine = [get(house, size=1000)[0] for _ in range(5)]

@@ -36,7 +36,7 @@ static void a_receipt_is_published_once_and_removed_when_acknowledged(void **sta
     Broker broker = {0};
     Courier *courier = NULL;
 
-    assert_int_equal(courier_new(fixture->outbox, publish, &broker, &courier), 0);
+    assert_int_equal(courier_new(fixture->outbox, fixture->archive, publish, &broker, &courier), 0);
     post(fixture, "a");
     courier_pump(courier);
     assert_int_equal(broker.count, 0); /* no broker yet */
@@ -58,7 +58,7 @@ static void a_pending_commit_is_not_published(void **state)
     Broker broker = {0};
     Courier *courier = NULL;
 
-    assert_int_equal(courier_new(fixture->outbox, publish, &broker, &courier), 0);
+    assert_int_equal(courier_new(fixture->outbox, fixture->archive, publish, &broker, &courier), 0);
     assert_int_equal(outbox_prepare(fixture->outbox, "r1", "a", "{}"), 0);
     courier_connected(courier);
     assert_int_equal(broker.count, 0);
@@ -71,7 +71,7 @@ static void after_a_lost_connection_the_receipt_is_published_again(void **state)
     Broker broker = {0};
     Courier *courier = NULL;
 
-    assert_int_equal(courier_new(fixture->outbox, publish, &broker, &courier), 0);
+    assert_int_equal(courier_new(fixture->outbox, fixture->archive, publish, &broker, &courier), 0);
     post(fixture, "a");
     courier_connected(courier);
     courier_disconnected(courier);
@@ -90,7 +90,7 @@ static void a_full_queue_is_tried_again_later(void **state)
     Broker broker = {.answer = -ENOBUFS};
     Courier *courier = NULL;
 
-    assert_int_equal(courier_new(fixture->outbox, publish, &broker, &courier), 0);
+    assert_int_equal(courier_new(fixture->outbox, fixture->archive, publish, &broker, &courier), 0);
     post(fixture, "a");
     courier_connected(courier);
     broker.answer = 0;
@@ -108,7 +108,7 @@ static void a_long_outbox_goes_out_in_windows(void **state)
     char id[16];
     OutboxKey key;
 
-    assert_int_equal(courier_new(fixture->outbox, publish, &broker, &courier), 0);
+    assert_int_equal(courier_new(fixture->outbox, fixture->archive, publish, &broker, &courier), 0);
     for (unsigned i = 0; i < total; i++) {
         (void)snprintf(id, sizeof(id), "u%u", i);
         write_file(fixture, "entry", "{}");
@@ -125,6 +125,54 @@ static void a_long_outbox_goes_out_in_windows(void **state)
     (void)courier_free(courier);
 }
 
+static int yes(void *userdata, const Stored *stored)
+{
+    (void)userdata;
+    (void)stored;
+    return 0;
+}
+
+static void a_removal_is_told_until_the_broker_has_it(void **state)
+{
+    Fixture *fixture = *state;
+    const OutboxKey key = {.client = "r1", .id = "a"};
+    Broker broker = {0};
+    Courier *courier = NULL;
+
+    commit_text(fixture, "r1", "a", "file", "text");
+    outbox_delivered(fixture->outbox, OUTBOX_RECEIPT, &key);
+    assert_int_equal(archive_remove(fixture->archive, "r1", "a", yes, NULL), 0);
+    assert_int_equal(courier_new(fixture->outbox, fixture->archive, publish, &broker, &courier), 0);
+    courier_connected(courier);
+    assert_int_equal(broker.count, 1);
+    assert_string_equal(broker.topic, "beckon/v1/r1/removed/a");
+    courier_disconnected(courier);
+    courier_connected(courier);
+    assert_int_equal(broker.count, 2);
+    courier_published(courier, broker.tags[1]);
+    assert_false(exists(fixture, ".outbox/r1.a.removed"));
+    (void)courier_free(courier);
+}
+
+static void a_removal_that_was_given_up_is_not_told(void **state)
+{
+    Fixture *fixture = *state;
+    const OutboxKey key = {.client = "r1", .id = "a"};
+    Broker broker = {0};
+    Courier *courier = NULL;
+
+    commit_text(fixture, "r1", "a", "file", "text");
+    outbox_delivered(fixture->outbox, OUTBOX_RECEIPT, &key);
+    assert_int_equal(outbox_note_removal(fixture->outbox, "r1", "a"), 0);
+    assert_int_equal(outbox_note_removal(fixture->outbox, "r1", "never-was"), 0);
+    assert_int_equal(courier_new(fixture->outbox, fixture->archive, publish, &broker, &courier), 0);
+    courier_connected(courier);
+    assert_int_equal(broker.count, 0);
+    assert_false(exists(fixture, ".outbox/r1.a.removed"));
+    assert_false(exists(fixture, ".outbox/r1.never-was.removed"));
+    (void)courier_free(courier);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -133,6 +181,8 @@ int main(void)
         WITH_STORE(after_a_lost_connection_the_receipt_is_published_again),
         WITH_STORE(a_full_queue_is_tried_again_later),
         WITH_STORE(a_long_outbox_goes_out_in_windows),
+        WITH_STORE(a_removal_is_told_until_the_broker_has_it),
+        WITH_STORE(a_removal_that_was_given_up_is_not_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
