@@ -59,6 +59,7 @@ export const requests = (filter) => call("GET", `/downloads${query(filter)}`);
 export const request = (id) => call("GET", `/download/${encodeURIComponent(id)}`);
 export const cancel = (id) => call("DELETE", `/download/${encodeURIComponent(id)}`);
 export const contentUrl = (id) => `/download/${encodeURIComponent(id)}/content`;
+export const remove = (id) => call("DELETE", contentUrl(id));
 
 // The key makes a repeated click, or a repeat after a lost answer, the same request.
 export const ask = (wanted, key) =>

@@ -4,7 +4,7 @@ import * as api from "/web/api.js";
 import { el, Rows, setAttribute, setText } from "/web/dom.js";
 import { globMatches, printable, time } from "/web/format.js";
 import { batches, clients, noteBatch, subscribe } from "/web/live.js";
-import { action, errorNotice } from "/web/parts.js";
+import { action, errorNotice, may, onlyLooking } from "/web/parts.js";
 import { requestList } from "/web/requests.js";
 
 const COUNTS = ["completed", "running", "queued", "unasked", "failed"];
@@ -134,7 +134,7 @@ export function batchesView(view) {
     none.hidden = all.length > 0;
   }
   view.append(el("h1", {}, "Batches"), el("p", {}, "Ask many devices for the same file. Those that are offline answer when they come back."),
-    batchForm(), el("h2", {}, "Before"), list, none);
+    may("pull") ? batchForm() : onlyLooking(), el("h2", {}, "Before"), list, none);
   show();
   return subscribe(show);
 }
@@ -154,7 +154,7 @@ export function batchView(view, id) {
       setText(state, batch.state);
       setAttribute(state, "data-status", batch.state);
       bar.update(batch);
-      cancel.hidden = OVER.has(batch.state);
+      cancel.hidden = OVER.has(batch.state) || !may("pull");
     }
     list.show();
   }

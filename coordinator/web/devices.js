@@ -4,7 +4,7 @@ import * as api from "/web/api.js";
 import { el, Rows, setAttribute, setText } from "/web/dom.js";
 import { ago, printable } from "/web/format.js";
 import { clients, newestRequests, noteRequest, subscribe } from "/web/live.js";
-import { errorNotice, labelText, presence, requestRow } from "/web/parts.js";
+import { errorNotice, labelText, may, onlyLooking, presence, requestRow } from "/web/parts.js";
 
 const SHOWN_AT_ONCE = 200; // a list that nobody reads to its end need not be laid out to its end
 const PATH_KEY = "beckon.path"; // the path asked for last, per device and at all
@@ -188,7 +188,7 @@ export function deviceView(view, id) {
 
   view.append(
     el("nav", { class: "crumbs", "aria-label": "Where you are" }, el("a", { href: "#/devices" }, "Devices"), " / ", id),
-    el("h1", {}, dot, id), problem, known.node, askForm(id), el("h2", {}, "Requests"), list, none,
+    el("h1", {}, dot, id), problem, known.node, may("pull") ? askForm(id) : onlyLooking(), el("h2", {}, "Requests"), list, none,
   );
   show();
   look();

@@ -5,6 +5,7 @@ import { batchesView, batchView } from "/web/batches.js";
 import { devicesView, deviceView } from "/web/devices.js";
 import { el, setText, toast } from "/web/dom.js";
 import * as live from "/web/live.js";
+import { setScope } from "/web/parts.js";
 import { requestsView, requestView } from "/web/requests.js";
 
 const view = document.getElementById("view");
@@ -59,6 +60,7 @@ function showLive(state) {
 async function enter(session) {
   loggedIn = true;
   bar.hidden = false;
+  setScope(session.scope);
   setText(document.getElementById("user"), session.user || "shared token");
   showLive("away");
   try {

@@ -5,6 +5,21 @@ import { el, setAttribute, setText, toast } from "/web/dom.js";
 import { baseName, bytes, duration, printable, time } from "/web/format.js";
 import { FINAL, noteRequest, speed } from "/web/live.js";
 
+let scopes = new Set();
+
+// What the session's token is for ("read pull"); an administrator may do everything.
+export function setScope(text) {
+  scopes = new Set(text.split(" "));
+}
+
+export function may(scope) {
+  return scopes.has("admin") || scopes.has(scope);
+}
+
+export function onlyLooking() {
+  return el("p", { class: "quiet-text" }, "Your token is for looking only. Asking for files needs one with the scope “pull”.");
+}
+
 export const STATUS_WORDS = {
   queued: "waiting for the device",
   accepted: "accepted",
@@ -35,6 +50,7 @@ export function progressText(request) {
   const now = speed(request);
   if (now) parts.push(`${bytes(Math.round(now.rate))}/s`);
   if (now && now.left !== null) parts.push(`${duration(now.left)} left`);
+  if (request.removedAt) parts.push("removed since");
   return parts.join(", ");
 }
 
@@ -95,7 +111,12 @@ export function downloadLink(request) {
   );
 }
 
-// The buttons that make sense for a request as it is now; made anew only when that changes.
+async function remove(request) {
+  if (window.confirm(`Remove ${printable(baseName(request.fileName))} of ${request.clientId} from the receiver? The device keeps its own.`))
+    noteRequest(await api.remove(request.requestId));
+}
+
+// The buttons that make sense for a request as it is now, and for this session; made anew only when that changes.
 export function requestActions() {
   const node = el("div", { class: "actions" });
   let shown = "";
@@ -106,10 +127,12 @@ export function requestActions() {
       if (kind === shown) return;
       shown = kind;
       node.replaceChildren();
-      if (request.status === "completed" && !request.removedAt) node.append(downloadLink(request));
-      if (!FINAL.has(request.status) && !request.cancelRequested)
+      const kept = request.status === "completed" && !request.removedAt;
+      if (kept && may("pull")) node.append(downloadLink(request));
+      if (!FINAL.has(request.status) && !request.cancelRequested && may("pull"))
         node.append(action("Cancel", async () => noteRequest(await api.cancel(request.requestId)), { class: "danger" }));
-      if (FINAL.has(request.status)) node.append(action("Ask again", () => askAgain(request)));
+      if (FINAL.has(request.status) && may("pull")) node.append(action("Ask again", () => askAgain(request)));
+      if (kept && may("admin")) node.append(action("Remove", () => remove(request), { class: "danger" }));
     },
   };
 }

@@ -99,6 +99,12 @@ const SENTENCES = {
   completed: "The file is here, whole: its digest was computed on the device and again on arrival.",
 };
 
+function sentenceOf(request) {
+  if (request.error) return printable(request.error.message);
+  if (request.removedAt) return "The file was complete and verified, and has been removed from the receiver since. The device may still have it: ask again.";
+  return SENTENCES[request.status] ?? STATUS_WORDS[request.status];
+}
+
 function factRows(request) {
   const seconds = (Date.parse(request.completedAt) - Date.parse(request.startedAt)) / 1000;
   return [
@@ -139,9 +145,9 @@ export function requestView(view, id) {
     if (!request) return;
     for (const part of [badge, bar, actions]) part.update(request);
     setText(title, printable(request.fileName));
-    setText(sentence, request.error ? printable(request.error.message) : (SENTENCES[request.status] ?? STATUS_WORDS[request.status]));
+    setText(sentence, sentenceOf(request));
     sentence.classList.toggle("error", Boolean(request.error));
-    const key = `${request.updatedAt} ${request.status} ${request.size}`;
+    const key = `${request.updatedAt} ${request.status} ${request.size} ${request.removedAt}`;
     if (key === shownAt) return;
     shownAt = key;
     table.replaceChildren(...factRows(request).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));

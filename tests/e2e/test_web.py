@@ -8,6 +8,7 @@ import sqlite3
 import pytest
 
 from harness.browser import Browser, install
+from harness.tokens import operator_token
 from harness.waiting import SANITIZED, wait_until
 
 SLOW = {"rate": 400_000}
@@ -233,6 +234,37 @@ def test_the_rest_of_a_batch_can_be_cancelled(page, house):
     page.sees('.panel .badge[data-status="waiting"]')
     page.click("text=Cancel the rest")
     page.sees('.panel .badge[data-status="cancelled"]')
+
+
+def test_an_administrator_removes_a_file_and_the_page_says_so(page, house):
+    request = house.ask("restaurant_1", house.agents["restaurant_1"].file("old.bin", b"old"))
+    house.wait_status(request, "completed")
+    page.go(f"#/request/{request}")
+    page.sees("text=Download")
+    page.run("page.once('dialog', (dialog) => dialog.dismiss())")
+    page.click("button >> text=Remove")
+    assert house.request_row(request)["removedAt"] is None
+    page.run("page.once('dialog', (dialog) => dialog.accept())")
+    page.click("button >> text=Remove")
+    page.sees("text=has been removed from the receiver since")
+    assert page.run("return page.locator('.actions').innerText()") == "Ask again"
+    wait_until(lambda: house.request_row(request)["removedAt"], "the removal to be known")
+
+
+def test_who_may_only_look_is_not_offered_more(browser, house):
+    request = house.ask("restaurant_1", house.agents["restaurant_1"].file("looked.bin", b"at"))
+    house.wait_status(request, "completed")
+    page = browser()
+    page.log_in(operator_token(house, "looker", "*", scope="read").read_text().strip())
+    for route in (f"#/request/{request}", "#/device/restaurant_1", "#/batches", "#/requests"):
+        page.go(route)
+        page.sees("h1")
+        wait_until(lambda: page.run("return page.locator('main').innerText()").count("\n") > 1, f"{route} to have something")
+        buttons = page.run("return page.locator('main button:visible, main .button:visible').allInnerTexts()")
+        assert not {"Download", "Cancel", "Ask again", "Remove", "Ask for this file", "Ask them"} & set(buttons), (route, buttons)
+    page.go("#/device/restaurant_1")
+    assert "scope" in page.sees("text=for looking only")
+    assert page.faults() == []
 
 
 def test_strangers_words_stay_words(page, house):
