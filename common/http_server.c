@@ -123,7 +123,7 @@ const char *http_request_query(const HttpRequest *request, const char *name)
     decoded->text = text_percent_decode(raw);
     decoded->next = request->decoded;
     ((HttpRequest *)(uintptr_t)request)->decoded =
-        decoded; /* kept until done(); not a change that anybody sees */
+        decoded;                                /* kept until done(); not a change that anybody sees */
     return decoded->text ? decoded->text : raw; /* which is never what one may ask for: it has a bad "%" */
 }
 

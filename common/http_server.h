@@ -71,7 +71,8 @@ int http_server_check(const HttpServerConfig *config) MUST_CHECK;
  * the first. */
 const char *http_request_method(const HttpRequest *request);
 const char *http_request_path(const HttpRequest *request); /* still percent-encoded, without the query */
-const char *http_request_query(const HttpRequest *request, const char *name); /* decoded, where that is possible; NULL: not given */
+const char *http_request_query(const HttpRequest *request,
+                               const char *name); /* decoded, where that is possible; NULL: not given */
 const char *http_request_header(const HttpRequest *request, const char *name);
 const char *http_request_trailer(const HttpRequest *request, const char *name); /* from end() on */
 bool http_request_has_body(const HttpRequest *request);

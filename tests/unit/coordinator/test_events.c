@@ -271,7 +271,7 @@ static void for_an_event_that_is_too_large_one_loads_anew(void **state)
 
     memset(json, 'x', sizeof(json) - 1);
     assert_int_equal(listen_as(events, &listener, (EventReader){0}, NULL), 0);
-    assert_int_equal(listen_as(events, &other, (EventReader){.grant = (void *)(uintptr_t)"b"}, NULL), 0);
+    assert_int_equal(listen_as(events, &other, (EventReader){.grant = (void *)(uintptr_t) "b"}, NULL), 0);
     tell(events, "a", json);
     tell(events, "a", "{}");
     assert_string_equal(take(&listener), "retry: 2000\n\nid: 1000-1\nevent: reset\ndata: {}\n\n"
