@@ -72,11 +72,15 @@ static int remove_one(Archive *archive, Stored *stored, ArchiveApprove *approve,
         if (r != 0)
             return r;
     }
-    r = outbox_note_removal(archive->outbox, client, id);
-    if (r < 0) /* a full disk: all the more to be removed */
-        log_at(LOG_LEVEL_WARN, client, id, "that it is removed can't be noted, and may never be told: %s",
-               strerror(-r));
-    return store_remove(archive->store, stored, clock_unix_ms() / 1000);
+    bool noted = outbox_note_removal(archive->outbox, client, id) == 0;
+    r = store_remove(archive->store, stored, clock_unix_ms() / 1000);
+    if (r == 0 && !noted) { /* on a full disk, where there is room now */
+        int failure = outbox_note_removal(archive->outbox, client, id);
+        if (failure < 0)
+            log_at(LOG_LEVEL_WARN, client, id, "that it is removed can't be noted, and will not be told: %s",
+                   strerror(-failure));
+    }
+    return r;
 }
 
 int archive_remove(Archive *archive, const char *client, const char *id, ArchiveApprove *approve,
@@ -111,17 +115,28 @@ static int format_removal(Archive *archive, const Stored *stored, char **ret_mes
     return *ret_message ? 0 : -ENOMEM;
 }
 
-int archive_removal_message(Archive *archive, const char *client, const char *id, char **ret_message)
+/* Under the lock: nobody else removes it, or notes that he will. */
+static int finish_removal(Archive *archive, const OutboxKey *key, Stored *stored)
+{
+    int r = archive_find(archive, key->client, key->id, stored);
+
+    if (r == ARCHIVE_E_ABSENT || (r == 0 && stored->removed_unix_s == 0)) {
+        r = outbox_delivered(archive->outbox, OUTBOX_REMOVED, key);
+        return r < 0 ? r : ARCHIVE_E_ABSENT;
+    }
+    return r == 0 ? store_remove(archive->store, stored, stored->removed_unix_s) : r;
+}
+
+int archive_removal_message(Archive *archive, const OutboxKey *key, char **ret_message)
 {
     Stored *stored CLEANUP(free_ptr) = malloc(sizeof(*stored));
 
     if (!stored)
         return -ENOMEM;
-    (void)pthread_mutex_lock(&archive->removing);
-    int r = archive_find(archive, client, id, stored);
+    if (pthread_mutex_trylock(&archive->removing) != 0)
+        return -EAGAIN;
+    int r = finish_removal(archive, key, stored);
     (void)pthread_mutex_unlock(&archive->removing);
-    if (r == 0 && stored->removed_unix_s == 0)
-        return ARCHIVE_E_ABSENT;
     return r == 0 ? format_removal(archive, stored, ret_message) : r;
 }
 

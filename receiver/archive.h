@@ -50,10 +50,11 @@ typedef int ArchiveApprove(void *userdata, const Stored *stored);
 int archive_remove(Archive *archive, const char *client, const char *id, ArchiveApprove *approve,
                    void *userdata) MUST_CHECK;
 
-/* The payload of the removed topic. The caller frees. 0, ARCHIVE_E_ABSENT for an upload whose content is not
- * removed, or a negative errno. Waits for a removal that is under way. */
-int archive_removal_message(Archive *archive, const char *client, const char *id,
-                            char **ret_message) MUST_CHECK;
+/* The payload of the removed topic, for an entry of the outbox; a removal that was broken off in its middle
+ * is finished before. The caller frees. 0; ARCHIVE_E_ABSENT for an upload of which nothing was removed: then
+ * the entry is gone; -EAGAIN while another removal is under way, which outbox_announce() follows; or another
+ * negative errno. */
+int archive_removal_message(Archive *archive, const OutboxKey *key, char **ret_message) MUST_CHECK;
 
 /* Opens the content of one that was found. 0 or a negative errno. */
 int archive_open(Archive *archive, const Stored *stored, int *ret_fd) MUST_CHECK;

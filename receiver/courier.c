@@ -7,8 +7,10 @@
 #include <errno.h>
 #include <string.h>
 
+#define GROUNDED UINT64_MAX /* its message can't be made: it is left out until courier_retry() */
+
 typedef struct Flight {
-    uint64_t tag; /* 0: free */
+    uint64_t tag; /* 0: free; or GROUNDED */
     OutboxKind kind;
     OutboxKey key;
 } Flight;
@@ -80,34 +82,39 @@ static int read_message(Courier *courier, OutboxKind kind, const OutboxKey *key,
 {
     size_t size = 0;
 
-    return kind == OUTBOX_RECEIPT
-               ? outbox_read(courier->outbox, key, ret_message, &size)
-               : archive_removal_message(courier->archive, key->client, key->id, ret_message);
+    return kind == OUTBOX_RECEIPT ? outbox_read(courier->outbox, key, ret_message, &size)
+                                  : archive_removal_message(courier->archive, key, ret_message);
+}
+
+static int publish(Courier *courier, OutboxKind kind, const OutboxKey *key, const char *message)
+{
+    char topic[TOPIC_SIZE], traceparent[TRACEPARENT_SIZE];
+
+    topic_format(kind == OUTBOX_RECEIPT ? TOPIC_RECEIPT : TOPIC_REMOVED, key->client, key->id, topic);
+    message_traceparent(message, strlen(message), traceparent);
+    TRACED(traceparent);
+    int r = courier->publish(courier->link, topic, message, strlen(message), courier->last_tag + 1);
+    if (r == 0)
+        take_off(courier, ++courier->last_tag, kind, key);
+    return r;
 }
 
 /* 0, or a negative errno after which it makes no sense to go on now. */
 static int send_one(Courier *courier, OutboxKind kind, const OutboxKey *key)
 {
     char *message CLEANUP(free_ptr) = NULL;
-    char topic[TOPIC_SIZE], traceparent[TRACEPARENT_SIZE];
     int r = read_message(courier, kind, key, &message);
 
-    if (r == ARCHIVE_E_ABSENT) { /* the removal was given up */
-        outbox_delivered(courier->outbox, kind, key);
-        return 0;
-    }
+    if (r == 0)
+        return publish(courier, kind, key, message);
+    if (r == -EAGAIN)
+        return r;
     if (r < 0) {
         log_at(LOG_LEVEL_ERROR, key->client, key->id, "the %s can't be sent: %s",
                kind == OUTBOX_RECEIPT ? "receipt" : "removal", strerror(-r));
-        return r;
+        take_off(courier, GROUNDED, kind, key);
     }
-    topic_format(kind == OUTBOX_RECEIPT ? TOPIC_RECEIPT : TOPIC_REMOVED, key->client, key->id, topic);
-    message_traceparent(message, strlen(message), traceparent);
-    TRACED(traceparent);
-    r = courier->publish(courier->link, topic, message, strlen(message), courier->last_tag + 1);
-    if (r == 0)
-        take_off(courier, ++courier->last_tag, kind, key);
-    return r;
+    return 0;
 }
 
 /* Receipts first: a removal waits until its receipt is out. */
@@ -139,6 +146,17 @@ void courier_pump(Courier *courier)
     } while (r == 0 && count > 0); /* after a failure the next pump tries again */
 }
 
+void courier_retry(Courier *courier)
+{
+    for (size_t i = 0; i < COURIER_WINDOW; i++) {
+        if (courier->flights[i].tag == GROUNDED) {
+            courier->flights[i].tag = 0;
+            courier->flying--;
+        }
+    }
+    courier_pump(courier);
+}
+
 void courier_connected(Courier *courier)
 {
     courier->connected = true;
@@ -157,7 +175,7 @@ void courier_published(Courier *courier, uint64_t tag)
     for (size_t i = 0; tag != 0 && i < COURIER_WINDOW; i++) {
         if (courier->flights[i].tag != tag)
             continue;
-        outbox_delivered(courier->outbox, courier->flights[i].kind, &courier->flights[i].key);
+        (void)outbox_delivered(courier->outbox, courier->flights[i].kind, &courier->flights[i].key);
         courier->flights[i].tag = 0;
         courier->flying--;
         break;

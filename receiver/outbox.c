@@ -190,13 +190,15 @@ int outbox_read(Outbox *outbox, const OutboxKey *key, char **ret_message, size_t
     return file_read_at(outbox->fd, name, MESSAGE_MAX, ret_message, ret_size);
 }
 
-void outbox_delivered(Outbox *outbox, OutboxKind kind, const OutboxKey *key)
+int outbox_delivered(Outbox *outbox, OutboxKind kind, const OutboxKey *key)
 {
     char name[ENTRY_NAME_SIZE];
 
     entry_name(key->client, key->id, kind, name);
-    if (unlinkat(outbox->fd, name, 0) < 0 && errno != ENOENT)
-        log_at(LOG_LEVEL_WARN, key->client, key->id,
-               "%s can't be taken out of the outbox and will be sent again: %s",
-               kind == OUTBOX_REMOVED ? "its removal" : "its receipt", strerror(errno));
+    if (unlinkat(outbox->fd, name, 0) == 0 || errno == ENOENT)
+        return 0;
+    int r = -errno;
+    log_at(LOG_LEVEL_WARN, key->client, key->id, "%s can't be taken out of the outbox: %s",
+           kind == OUTBOX_REMOVED ? "its removal" : "its receipt", strerror(-r));
+    return r;
 }

@@ -63,5 +63,6 @@ size_t outbox_count(Outbox *outbox);
 /* The message of a receipt entry. The caller frees. 0 or a negative errno. */
 int outbox_read(Outbox *outbox, const OutboxKey *key, char **ret_message, size_t *ret_size) MUST_CHECK;
 
-/* The broker has it, or there is nothing to tell. Not durable: at worst it is published twice. */
-void outbox_delivered(Outbox *outbox, OutboxKind kind, const OutboxKey *key);
+/* The broker has it, or there is nothing to tell. Not durable: at worst it is published twice. 0 or a
+ * negative errno, which is logged. */
+int outbox_delivered(Outbox *outbox, OutboxKind kind, const OutboxKey *key);

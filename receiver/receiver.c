@@ -272,7 +272,7 @@ static void on_pump(void *userdata)
     Receiver *receiver = userdata;
 
     atomic_store(&receiver->api.turned_ms, clock_monotonic_ms());
-    courier_pump(receiver->courier);
+    courier_retry(receiver->courier);
     loop_timer_set(receiver->pump_timer, PUMP_EVERY_MS);
 }
 

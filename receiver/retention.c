@@ -12,7 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-#define FIRST_SWEEP_S 3 /* by then the broker may be connected, and hears of it */
+#define FIRST_SWEEP_S 3 /* starting has its turn first */
 #define SWEEP_EVERY_S (10 * 60)
 #define OLDEST_MAX 1024    /* uploads of one client that are looked at together */
 #define USER "(retention)" /* in the audit log; no user's name looks so */

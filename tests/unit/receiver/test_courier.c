@@ -140,7 +140,7 @@ static void a_removal_is_told_until_the_broker_has_it(void **state)
     Courier *courier = NULL;
 
     commit_text(fixture, "r1", "a", "file", "text");
-    outbox_delivered(fixture->outbox, OUTBOX_RECEIPT, &key);
+    assert_int_equal(outbox_delivered(fixture->outbox, OUTBOX_RECEIPT, &key), 0);
     assert_int_equal(archive_remove(fixture->archive, "r1", "a", yes, NULL), 0);
     assert_int_equal(courier_new(fixture->outbox, fixture->archive, publish, &broker, &courier), 0);
     courier_connected(courier);
@@ -162,7 +162,7 @@ static void a_removal_that_was_given_up_is_not_told(void **state)
     Courier *courier = NULL;
 
     commit_text(fixture, "r1", "a", "file", "text");
-    outbox_delivered(fixture->outbox, OUTBOX_RECEIPT, &key);
+    assert_int_equal(outbox_delivered(fixture->outbox, OUTBOX_RECEIPT, &key), 0);
     assert_int_equal(outbox_note_removal(fixture->outbox, "r1", "a"), 0);
     assert_int_equal(outbox_note_removal(fixture->outbox, "r1", "never-was"), 0);
     assert_int_equal(courier_new(fixture->outbox, fixture->archive, publish, &broker, &courier), 0);
@@ -170,6 +170,55 @@ static void a_removal_that_was_given_up_is_not_told(void **state)
     assert_int_equal(broker.count, 0);
     assert_false(exists(fixture, ".outbox/r1.a.removed"));
     assert_false(exists(fixture, ".outbox/r1.never-was.removed"));
+    (void)courier_free(courier);
+}
+
+/* Killed after the record was written and before the content went. */
+static void a_removal_that_was_broken_off_is_finished_before_it_is_told(void **state)
+{
+    Fixture *fixture = *state;
+    const OutboxKey key = {.client = "r1", .id = "a"};
+    Broker broker = {0};
+    Courier *courier = NULL;
+
+    commit_text(fixture, "r1", "a", "file", "text");
+    assert_int_equal(outbox_delivered(fixture->outbox, OUTBOX_RECEIPT, &key), 0);
+    assert_int_equal(archive_remove(fixture->archive, "r1", "a", yes, NULL), 0);
+    assert_int_equal(mkdirat(fixture->root_fd, "r1/a", 0700), 0);
+    write_file(fixture, "r1/a/file", "text");
+    fixture_restart(fixture);
+    assert_int_equal(courier_new(fixture->outbox, fixture->archive, publish, &broker, &courier), 0);
+    courier_connected(courier);
+    assert_int_equal(broker.count, 1);
+    assert_false(exists(fixture, "r1/a"));
+    (void)courier_free(courier);
+}
+
+/* Neither is it told over and over, nor does it stop the others. */
+static void an_entry_that_is_broken_holds_up_nothing(void **state)
+{
+    Fixture *fixture = *state;
+    const OutboxKey key = {.client = "r1", .id = "b"};
+    Broker broker = {0};
+    Courier *courier = NULL;
+
+    commit_text(fixture, "r1", "b", "file", "text");
+    assert_int_equal(outbox_delivered(fixture->outbox, OUTBOX_RECEIPT, &key), 0);
+    assert_int_equal(archive_remove(fixture->archive, "r1", "b", yes, NULL), 0);
+    assert_int_equal(mkdirat(fixture->root_fd, ".outbox/r1.a.receipt", 0700), 0); /* can't be read */
+    assert_int_equal(mkdirat(fixture->root_fd, ".outbox/r1.c.removed", 0700), 0); /* can't be dropped */
+    post(fixture, "d");
+    assert_int_equal(courier_new(fixture->outbox, fixture->archive, publish, &broker, &courier), 0);
+    courier_connected(courier);
+    assert_int_equal(broker.count, 2);
+    courier_retry(courier);
+    assert_int_equal(broker.count, 2);
+    assert_int_equal(unlinkat(fixture->root_fd, ".outbox/r1.a.receipt", AT_REMOVEDIR), 0);
+    post(fixture, "a");
+    courier_pump(courier);
+    assert_int_equal(broker.count, 2);
+    courier_retry(courier);
+    assert_int_equal(broker.count, 3);
     (void)courier_free(courier);
 }
 
@@ -183,6 +232,8 @@ int main(void)
         WITH_STORE(a_long_outbox_goes_out_in_windows),
         WITH_STORE(a_removal_is_told_until_the_broker_has_it),
         WITH_STORE(a_removal_that_was_given_up_is_not_told),
+        WITH_STORE(a_removal_that_was_broken_off_is_finished_before_it_is_told),
+        WITH_STORE(an_entry_that_is_broken_holds_up_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

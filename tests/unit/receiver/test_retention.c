@@ -16,8 +16,8 @@ static size_t take_removals(Fixture *fixture)
 
     for (int i = 0; i < count; i++) {
         char *message CLEANUP(free_ptr) = NULL;
-        assert_int_equal(archive_removal_message(fixture->archive, keys[i].client, keys[i].id, &message), 0);
-        outbox_delivered(fixture->outbox, OUTBOX_REMOVED, &keys[i]);
+        assert_int_equal(archive_removal_message(fixture->archive, &keys[i], &message), 0);
+        assert_int_equal(outbox_delivered(fixture->outbox, OUTBOX_REMOVED, &keys[i]), 0);
     }
     assert_true(count >= 0);
     return (size_t)count;
@@ -34,7 +34,7 @@ static void put(Fixture *fixture, const char *client, const char *id, size_t siz
     commit_text(fixture, client, id, "file", text);
     (void)snprintf(key.client, sizeof(key.client), "%s", client);
     (void)snprintf(key.id, sizeof(key.id), "%s", id);
-    outbox_delivered(fixture->outbox, OUTBOX_RECEIPT, &key);
+    assert_int_equal(outbox_delivered(fixture->outbox, OUTBOX_RECEIPT, &key), 0);
     (void)snprintf(name, sizeof(name), "%s/%s.json", client, id);
     char *json CLEANUP(free_ptr) = content(fixture, name);
     cJSON *record CLEANUP(json_delete) = cJSON_Parse(json);
