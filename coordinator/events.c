@@ -221,19 +221,20 @@ static size_t append(char *buf, size_t used, const char *text, size_t size)
     return used + size;
 }
 
-/* What comes before events: the greeting, and that there is a gap. */
+/* What comes before events: the greeting, with a place to come back to even before the first event; or that
+ * there is a gap. */
 static size_t begin(Reader *reader, char *buf)
 {
-    char reset[96];
+    char place[96];
     size_t used = 0;
     if (!reader->begun)
         used = append(buf, used, HELLO, sizeof(HELLO) - 1);
-    reader->begun = true;
-    if (reader->reset_due) {
-        (void)snprintf(reset, sizeof(reset), "id: %" PRId64 "-%" PRIu64 "\nevent: reset\ndata: {}\n\n",
-                       reader->events->life, reader->next - 1);
-        used = append(buf, used, reset, strlen(reset));
+    if (!reader->begun || reader->reset_due) {
+        (void)snprintf(place, sizeof(place), "id: %" PRId64 "-%" PRIu64 "\n%s\n", reader->events->life,
+                       reader->next - 1, reader->reset_due ? "event: reset\ndata: {}\n" : "");
+        used = append(buf, used, place, strlen(place));
     }
+    reader->begun = true;
     reader->reset_due = false;
     return used;
 }

@@ -107,7 +107,7 @@ static int on_bytes(void *userdata, const void *data, size_t size)
 {
     Watch *watch = userdata;
 
-    watch->was_up = true; /* the greeting alone will do: an id comes with the first event only */
+    watch->was_up = true;
     return event_stream_feed(&watch->stream, data, size) == 0 ? 0 : -1;
 }
 

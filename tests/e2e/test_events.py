@@ -99,6 +99,15 @@ def test_who_comes_back_misses_nothing(house, listen):
     by_query.wait("request", requestId=missed, status="completed")
 
 
+def test_who_has_heard_nothing_yet_misses_nothing_either(house, listen):
+    quiet = listen("/events?requestId=not-asked-for-yet")
+    wait_until(lambda: quiet.last_id, "the greeting")
+    quiet.close()
+    missed = ask(house, "missed-at-first.bin")
+    house.wait_status(missed, "completed")
+    listen(last_id=quiet.last_id).wait("request", requestId=missed, status="completed")
+
+
 def test_who_comes_back_to_another_life_loads_anew(house, listen):
     reader = listen()
     last = reader.wait("request", requestId=ask(house)).id
@@ -218,7 +227,7 @@ def test_http_1_0_gets_the_stream_without_chunks(house):
     head, _, body = data.partition(b"\r\n\r\n")
     assert b"chunked" not in head.lower()
     assert body.startswith(b"retry: 2000\n\n") and request.encode() in body
-    assert all(re.fullmatch(rb"(retry: 2000|:|id: \d+-\d+\nevent: \w+\ndata: {.*}|)", event) for event in body.split(b"\n\n"))
+    assert all(re.fullmatch(rb"(retry: 2000|:|id: \d+-\d+(\nevent: \w+\ndata: {.*})?|)", event) for event in body.split(b"\n\n"))
     stream.close()
 
 

@@ -19,12 +19,13 @@ class Event:
 
 
 class EventReader:
-    """Reads on a thread of its own until close(). events: all so far; beats: heartbeats; ended: the server has ended it."""
+    """Reads on a thread of its own until close(). events: all so far; last_id: to come back with; beats: heartbeats; ended: the server has ended it."""
 
     body = None  # for contract.py: it is not looked at as a whole
 
     def __init__(self, https, path="/events", last_id=None):
         self.events = []
+        self.last_id = last_id
         self.beats = 0
         self.ended = False
         self.stream = https.connect()
@@ -55,9 +56,11 @@ class EventReader:
                 elif line:
                     name, value = line.split(": ", 1)
                     fields[name] = value
-                elif "event" in fields:
-                    self.events.append(Event(fields["id"], fields["event"], json.loads(fields["data"])))
-                    contract.check_event(fields["event"], self.events[-1].data)
+                else:
+                    self.last_id = fields.get("id", self.last_id)
+                    if "event" in fields:
+                        self.events.append(Event(fields["id"], fields["event"], json.loads(fields["data"])))
+                        contract.check_event(fields["event"], self.events[-1].data)
                     fields = {}
         except (OSError, ValueError):
             pass

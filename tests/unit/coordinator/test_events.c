@@ -104,7 +104,7 @@ static void a_reader_gets_what_comes_after_it_in_order(void **state)
     assert_int_equal(listen_as(events, &listener, (EventReader){0}, NULL), 0);
     tell(events, "a", "{\"n\":1}");
     tell(events, "b", "{\"n\":2}");
-    assert_string_equal(take(&listener), "retry: 2000\n\n"
+    assert_string_equal(take(&listener), "retry: 2000\n\nid: 1000-1\n\n"
                                          "id: 1000-2\nevent: client\ndata: {\"n\":1}\n\n"
                                          "id: 1000-3\nevent: client\ndata: {\"n\":2}\n\n");
     hang_up(&listener);
@@ -173,12 +173,27 @@ static void who_comes_back_goes_on_where_it_was(void **state)
     for (int i = 0; i < 5; i++)
         tell(events, "a", "{}");
     assert_int_equal(listen_as(events, &listener, (EventReader){0}, "1000-3"), 0);
-    assert_string_equal(take(&listener), "retry: 2000\n\n"
+    assert_string_equal(take(&listener), "retry: 2000\n\nid: 1000-3\n\n"
                                          "id: 1000-4\nevent: client\ndata: {}\n\n"
                                          "id: 1000-5\nevent: client\ndata: {}\n\n");
     hang_up(&listener);
     assert_int_equal(listen_as(events, &listener, (EventReader){0}, "1000-5"), 0);
-    assert_string_equal(take(&listener), "retry: 2000\n\n");
+    assert_string_equal(take(&listener), "retry: 2000\n\nid: 1000-5\n\n");
+    hang_up(&listener);
+}
+
+static void the_greeting_is_a_place_to_go_on_from(void **state)
+{
+    Events *events = *state;
+    Listener listener;
+
+    assert_int_equal(listen_as(events, &listener, (EventReader){0}, NULL), 0);
+    assert_string_equal(take(&listener), "retry: 2000\n\nid: 1000-0\n\n");
+    hang_up(&listener);
+    tell(events, "a", "{}");
+    assert_int_equal(listen_as(events, &listener, (EventReader){0}, "1000-0"), 0);
+    assert_string_equal(take(&listener),
+                        "retry: 2000\n\nid: 1000-0\n\nid: 1000-1\nevent: client\ndata: {}\n\n");
     hang_up(&listener);
 }
 
@@ -209,7 +224,8 @@ static void the_id_of_a_reset_is_a_place_to_go_on_from(void **state)
     hang_up(&listener);
     tell(events, "a", "{}");
     assert_int_equal(listen_as(events, &listener, (EventReader){0}, "1000-1"), 0);
-    assert_string_equal(take(&listener), "retry: 2000\n\nid: 1000-2\nevent: client\ndata: {}\n\n");
+    assert_string_equal(take(&listener),
+                        "retry: 2000\n\nid: 1000-1\n\nid: 1000-2\nevent: client\ndata: {}\n\n");
     hang_up(&listener);
 }
 
@@ -274,9 +290,9 @@ static void for_an_event_that_is_too_large_one_loads_anew(void **state)
     assert_int_equal(listen_as(events, &other, (EventReader){.grant = (void *)(uintptr_t) "b"}, NULL), 0);
     tell(events, "a", json);
     tell(events, "a", "{}");
-    assert_string_equal(take(&listener), "retry: 2000\n\nid: 1000-1\nevent: reset\ndata: {}\n\n"
+    assert_string_equal(take(&listener), "retry: 2000\n\nid: 1000-0\n\nid: 1000-1\nevent: reset\ndata: {}\n\n"
                                          "id: 1000-2\nevent: client\ndata: {}\n\n");
-    assert_string_equal(take(&other), "retry: 2000\n\n");
+    assert_string_equal(take(&other), "retry: 2000\n\nid: 1000-0\n\n");
     hang_up(&listener);
     hang_up(&other);
 }
@@ -294,7 +310,7 @@ static void a_read_gives_whole_events_only(void **state)
     unsigned seen = 0;
     for (const char *text = take(&listener); text[0]; text = take(&listener)) {
         assert_string_equal(text + strlen(text) - 2, "\n\n");
-        for (const char *at = text; (at = strstr(at, "id: ")); at++)
+        for (const char *at = text; (at = strstr(at, "event: ")); at++)
             seen++;
     }
     assert_int_equal(seen, 7);
@@ -383,6 +399,7 @@ int main(void)
         TEST(nobody_sees_what_the_grant_does_not_show),
         TEST(one_request_or_one_batch_can_be_listened_to),
         TEST(who_comes_back_goes_on_where_it_was),
+        TEST(the_greeting_is_a_place_to_go_on_from),
         TEST(who_has_missed_what_is_gone_is_told_to_load_anew),
         TEST(the_id_of_a_reset_is_a_place_to_go_on_from),
         TEST(what_nobody_waits_for_is_not_made_and_leaves_a_gap),
