@@ -2,6 +2,7 @@
 #include "coordinator/control_internal.h"
 
 #include "common/log.h"
+#include "common/text.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -266,7 +267,9 @@ static Known *add_known(Control *control, const char *id)
 static bool take_labels(Client *client, const cJSON *labels)
 {
     char *text CLEANUP(free_ptr) = labels ? cJSON_PrintUnformatted(labels) : NULL;
-    if (labels && (!text || strlen(text) > LABELS_TEXT_MAX)) {
+    char *shown CLEANUP(free_ptr) =
+        text ? text_printable_json(text) : NULL; /* may be several times as long */
+    if (labels && (!shown || strlen(shown) > LABELS_TEXT_MAX)) {
         log_at(LOG_LEVEL_WARN, client->id, NULL, "its labels are longer than %d bytes: left as they were",
                LABELS_TEXT_MAX);
         return false;

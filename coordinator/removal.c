@@ -37,6 +37,7 @@ static void forget(Control *control, const char *client, const char *id)
 /* 0 or a negative errno. */
 static int send_command(Control *control, const Request *request, const char *user)
 {
+    TRACED(request->traceparent);
     Ticket *ticket CLEANUP(free_ptr) = calloc(1, sizeof(*ticket));
     char *token CLEANUP(free_secret) = NULL;
     if (!ticket)

@@ -62,12 +62,15 @@ void session_post(Call *call)
     call_refuse(call, 400, &problem);
 }
 
-/* Whoever has a session is accountable for ending it; who has none may have the cookie taken back too. */
+/* Who ends a session is on record, if that can be; a full disk keeps nobody logged in. */
 void session_delete(Call *call)
 {
     char *authorization CLEANUP(free_secret) = session_authorization(call->request);
+    Problem ignored;
     call->accountable =
         access_check(&call->rest->access, authorization, clock_unix_ms() / 1000, &call->grant) == 0;
+    (void)!call_audit(call, 200, NULL, &ignored);
+    call->accountable = false;
     cJSON *object CLEANUP(json_delete) = cJSON_CreateObject();
     bool whole = object && cJSON_AddFalseToObject(object, "loggedIn");
     call_answer_with(call, 200, whole ? TAKE_PTR(object) : NULL, "Set-Cookie", session_end);

@@ -48,7 +48,9 @@ bool file_path_is_valid(const char *path)
     enum { JSON_MAX = 5120 }; /* what a token has room for beside the longest ids */
     size_t length = strnlen(path, FILE_PATH_MAX + 1), json_length = 0;
     for (size_t i = 0; i < length; i++)
-        json_length += (unsigned char)path[i] < ' ' ? 6 : strchr("\"\\", path[i]) ? 2 : 1;
+        json_length += (unsigned char)path[i] < ' ' || path[i] == '\x7f' ? 6
+                       : strchr("\"\\", path[i])                         ? 2
+                                                                         : 1;
     return length > 0 && length <= FILE_PATH_MAX && json_length <= JSON_MAX && text_is_utf8(path, length);
 }
 
