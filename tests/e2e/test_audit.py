@@ -244,6 +244,8 @@ def refused_while_full(house, upload):
     for call in (("POST", "/download", {"clientId": CLIENT, "fileName": "/srv/x"}), ("DELETE", f"/download/{waiting}")):
         answer = house.api(alice).request(*call)
         assert answer.status == 503 and answer.json()["reason"] == "AUDIT_FAILED", answer
+    answer = house.api(alice).request("DELETE", "/session")
+    assert answer.status == 200 and "Max-Age=0" in answer["Set-Cookie"], answer
     answer = house.https().request("GET", location)
     assert answer.status == 503 and answer.json()["reason"] == "AUDIT_FAILED" and b"content" not in answer.body, answer
     assert house.api().request("GET", "/health").status == 200
