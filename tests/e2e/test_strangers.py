@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote
 
 import pytest
 from conftest import opened, temporary_folder
+from harness import contract
 from harness.house import BIN, House
 from harness.https import repr_digest
 from harness.waiting import SLOWNESS, wait_until
@@ -71,6 +72,7 @@ def publish(house, client, topic, payload):
     """As the device itself would, with its own certificate and mosquitto_pub."""
     cert, key = house.pki.client(client)
     data = payload if isinstance(payload, bytes) else json.dumps(payload, ensure_ascii=False).encode()
+    contract.published(f"beckon/v1/{client}/{topic}", data)
     subprocess.run(["mosquitto_pub", "-h", "127.0.0.1", "-p", str(house.devices_port), "--cafile", str(house.pki.ca),
                     "--cert", str(cert), "--key", str(key), "-q", "1", "-t", f"beckon/v1/{client}/{topic}", "-s"],
                    input=data, check=True, timeout=60 * SLOWNESS)

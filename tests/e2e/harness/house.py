@@ -60,8 +60,10 @@ class House:
     # starting
 
     def start(self, agents=("restaurant_1",), receiver=None, coordinator=None, agent=None):
-        """Everything, each with changes to its configuration. Returns when every agent is seen online."""
+        """Everything, each with changes to its configuration, and somebody who holds to the contract what is said. Returns
+        when every agent is seen online."""
         self.start_broker()
+        self.observer(subscribe=("beckon/v1/+/status/+", "beckon/v1/+/presence", "beckon/v1/+/receipt/+"))
         self.start_receiver(receiver)
         self.start_coordinator(coordinator)
         for name in agents:
