@@ -132,18 +132,38 @@ static int yes(void *userdata, const Stored *stored)
     return 0;
 }
 
+/* A complete upload whose receipt the broker has. */
+static void put(Fixture *fixture, const char *id)
+{
+    OutboxKey key = {.client = "r1"};
+
+    (void)snprintf(key.id, sizeof(key.id), "%s", id);
+    commit_text(fixture, "r1", id, "file", "text");
+    assert_int_equal(outbox_delivered(fixture->outbox, OUTBOX_RECEIPT, &key), 0);
+}
+
+static void put_and_remove(Fixture *fixture, const char *id)
+{
+    put(fixture, id);
+    assert_int_equal(archive_remove(fixture->archive, "r1", id, yes, NULL), 0);
+}
+
+static Courier *connect_courier(Fixture *fixture, Broker *broker)
+{
+    Courier *courier = NULL;
+
+    assert_int_equal(courier_new(fixture->outbox, fixture->archive, publish, broker, &courier), 0);
+    courier_connected(courier);
+    return courier;
+}
+
 static void a_removal_is_told_until_the_broker_has_it(void **state)
 {
     Fixture *fixture = *state;
-    const OutboxKey key = {.client = "r1", .id = "a"};
     Broker broker = {0};
-    Courier *courier = NULL;
 
-    commit_text(fixture, "r1", "a", "file", "text");
-    assert_int_equal(outbox_delivered(fixture->outbox, OUTBOX_RECEIPT, &key), 0);
-    assert_int_equal(archive_remove(fixture->archive, "r1", "a", yes, NULL), 0);
-    assert_int_equal(courier_new(fixture->outbox, fixture->archive, publish, &broker, &courier), 0);
-    courier_connected(courier);
+    put_and_remove(fixture, "a");
+    Courier *courier = connect_courier(fixture, &broker);
     assert_int_equal(broker.count, 1);
     assert_string_equal(broker.topic, "beckon/v1/r1/removed/a");
     courier_disconnected(courier);
@@ -157,16 +177,12 @@ static void a_removal_is_told_until_the_broker_has_it(void **state)
 static void a_removal_that_was_given_up_is_not_told(void **state)
 {
     Fixture *fixture = *state;
-    const OutboxKey key = {.client = "r1", .id = "a"};
     Broker broker = {0};
-    Courier *courier = NULL;
 
-    commit_text(fixture, "r1", "a", "file", "text");
-    assert_int_equal(outbox_delivered(fixture->outbox, OUTBOX_RECEIPT, &key), 0);
+    put(fixture, "a");
     assert_int_equal(outbox_note_removal(fixture->outbox, "r1", "a"), 0);
     assert_int_equal(outbox_note_removal(fixture->outbox, "r1", "never-was"), 0);
-    assert_int_equal(courier_new(fixture->outbox, fixture->archive, publish, &broker, &courier), 0);
-    courier_connected(courier);
+    Courier *courier = connect_courier(fixture, &broker);
     assert_int_equal(broker.count, 0);
     assert_false(exists(fixture, ".outbox/r1.a.removed"));
     assert_false(exists(fixture, ".outbox/r1.never-was.removed"));
@@ -177,18 +193,13 @@ static void a_removal_that_was_given_up_is_not_told(void **state)
 static void a_removal_that_was_broken_off_is_finished_before_it_is_told(void **state)
 {
     Fixture *fixture = *state;
-    const OutboxKey key = {.client = "r1", .id = "a"};
     Broker broker = {0};
-    Courier *courier = NULL;
 
-    commit_text(fixture, "r1", "a", "file", "text");
-    assert_int_equal(outbox_delivered(fixture->outbox, OUTBOX_RECEIPT, &key), 0);
-    assert_int_equal(archive_remove(fixture->archive, "r1", "a", yes, NULL), 0);
+    put_and_remove(fixture, "a");
     assert_int_equal(mkdirat(fixture->root_fd, "r1/a", 0700), 0);
     write_file(fixture, "r1/a/file", "text");
     fixture_restart(fixture);
-    assert_int_equal(courier_new(fixture->outbox, fixture->archive, publish, &broker, &courier), 0);
-    courier_connected(courier);
+    Courier *courier = connect_courier(fixture, &broker);
     assert_int_equal(broker.count, 1);
     assert_false(exists(fixture, "r1/a"));
     (void)courier_free(courier);
@@ -198,18 +209,13 @@ static void a_removal_that_was_broken_off_is_finished_before_it_is_told(void **s
 static void an_entry_that_is_broken_holds_up_nothing(void **state)
 {
     Fixture *fixture = *state;
-    const OutboxKey key = {.client = "r1", .id = "b"};
     Broker broker = {0};
-    Courier *courier = NULL;
 
-    commit_text(fixture, "r1", "b", "file", "text");
-    assert_int_equal(outbox_delivered(fixture->outbox, OUTBOX_RECEIPT, &key), 0);
-    assert_int_equal(archive_remove(fixture->archive, "r1", "b", yes, NULL), 0);
+    put_and_remove(fixture, "b");
     assert_int_equal(mkdirat(fixture->root_fd, ".outbox/r1.a.receipt", 0700), 0); /* can't be read */
     assert_int_equal(mkdirat(fixture->root_fd, ".outbox/r1.c.removed", 0700), 0); /* can't be dropped */
     post(fixture, "d");
-    assert_int_equal(courier_new(fixture->outbox, fixture->archive, publish, &broker, &courier), 0);
-    courier_connected(courier);
+    Courier *courier = connect_courier(fixture, &broker);
     assert_int_equal(broker.count, 2);
     courier_retry(courier);
     assert_int_equal(broker.count, 2);
