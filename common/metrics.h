@@ -27,7 +27,7 @@ static inline uint64_t counter_get(Counter *counter)
 
 /* Counters by one label, whose values need not be known before. Once there are LABEL_VALUES_MAX of them,
  * further ones are counted as "other". */
-#define LABEL_VALUES_MAX 64
+#define LABEL_VALUES_MAX 96
 #define LABEL_SIZE 40 /* a longer one is cut */
 
 typedef struct LabelCounter {

@@ -194,6 +194,8 @@ static void count_change(const Request *request, UploadState before)
     counter_add(&figures.ended[request->state], 1);
     if (request->state == UPLOAD_COMPLETED)
         histogram_observe(&figures.duration, request->completed_ms - request->created_ms);
+    else if (request->state == UPLOAD_REJECTED || request->state == UPLOAD_FAILED)
+        figures_count_failure(request->problem.reason);
 }
 
 static void log_change(const Request *request, UploadState before)

@@ -2,7 +2,95 @@
 
 #include "coordinator/request_state.h"
 
-Figures figures;
+#include <string.h>
+
+Figures figures = {.refusals = LABEL_COUNTER, .failures = LABEL_COUNTER};
+
+/* What a request can end with: reasons of the agent, of the receiver, whose refusals the agent passes on, and
+ * of this coordinator. */
+static const char *const failure_reasons[] = {
+    "ALREADY_EXISTS",
+    "AUDIT_FAILED",
+    "CANCELLED",
+    "CANCELLING",
+    "CERTIFICATE_REFUSED",
+    "CERTIFICATE_UNTIMELY",
+    "CLIENT_MISSING",
+    "CONTENT_ENCODING",
+    "CONTENT_RANGE",
+    "CONTENT_REMOVED",
+    "CONTENT_TYPE",
+    "DIGEST_INVALID",
+    "DIGEST_MISMATCH",
+    "DIGEST_MISSING",
+    "DIGEST_UNANNOUNCED",
+    "EXPIRED",
+    "FENCED",
+    "FILE_CHANGED",
+    "FILE_MOVING",
+    "FILE_NOT_FOUND",
+    "FILE_NOT_READABLE",
+    "FILE_TOO_LARGE",
+    "HARD_LINKED",
+    "INTEROP_VERSION",
+    "INVALID_COMMAND",
+    "KERNEL_TOO_OLD",
+    "LENGTH_MISMATCH",
+    "METHOD_NOT_ALLOWED",
+    "NOT_ALLOWED",
+    "NOT_A_DEVICE",
+    "NOT_A_REGULAR_FILE",
+    "NOT_RECORDED",
+    "NO_CERTIFICATE",
+    "NO_PROC",
+    "NO_SPACE",
+    "NO_SUCH_RESOURCE",
+    "NUMBER_INVALID",
+    "OFFSET_INVALID",
+    "OFFSET_MISMATCH",
+    "OFFSET_MISSING",
+    "OPEN_FAILED",
+    "OUT_OF_MEMORY",
+    "OWNER_NOT_ALLOWED",
+    "PATH_INVALID",
+    "PATH_NOT_ALLOWED",
+    "PATH_TOO_LONG",
+    "QUEUE_FULL",
+    "RANGE_UNSATISFIABLE",
+    "READ_ERROR",
+    "RECEIVER_REFUSED",
+    "RECEIVER_UNREACHABLE",
+    "REQUEST_MALFORMED",
+    "SANDBOX_UNAVAILABLE",
+    "STALLED",
+    "STORE_FAILED",
+    "TICKET_EXPIRED",
+    "TICKET_INVALID",
+    "TICKET_MISSING",
+    "TOO_MANY_CONNECTIONS",
+    "TOO_MANY_UPLOADS",
+    "TOO_MANY_UPLOADS_OF_CLIENT",
+    "TRY_AGAIN",
+    "UNKNOWN_RECEIVER",
+    "UPLOAD_COMPLETE",
+    "UPLOAD_COMPLETE_INVALID",
+    "UPLOAD_DELETED",
+    "UPLOAD_NOT_FOUND",
+    "WORKER_DIED",
+    "WORKER_NOT_STARTED",
+    "WRONG_PATH",
+};
+#define FAILURE_REASONS (sizeof(failure_reasons) / sizeof(failure_reasons[0]))
+_Static_assert(FAILURE_REASONS < LABEL_VALUES_MAX, "each has a counter of its own, and so has \"other\"");
+
+void figures_count_failure(const char *reason)
+{
+    size_t i = 0;
+
+    while (i < FAILURE_REASONS && strcmp(failure_reasons[i], reason) != 0)
+        i++;
+    label_counter_add(&figures.failures, i < FAILURE_REASONS ? reason : "other");
+}
 
 static void write_requests(MetricsPage *page, const FiguresNow *now)
 {
@@ -18,6 +106,9 @@ static void write_requests(MetricsPage *page, const FiguresNow *now)
                            counter_get(&figures.ended[state]));
     metrics_histogram(page, "beckon_request_duration_seconds", "From being asked for to completed.",
                       &figures.duration);
+    metrics_labels(page, "beckon_request_failures_total",
+                   "Requests that came to be rejected or failed, by the reason in their error.", "reason",
+                   &figures.failures);
     metrics_gauge(page, "beckon_batches_active",
                   "Batches that have clients still to be asked, or requests to cancel.", now->batches_active);
 }
@@ -35,6 +126,13 @@ static void write_commands(MetricsPage *page)
         if (names[i])
             metrics_sample(page, "beckon_commands_published_total", "command", names[i],
                            counter_get(&figures.commands[i]));
+}
+
+static void write_refusals(MetricsPage *page)
+{
+    metrics_labels(page, "beckon_refusals_total",
+                   "Requests of the REST API that were refused, by the reason in the answer.", "reason",
+                   &figures.refusals);
 }
 
 static void write_now(MetricsPage *page, const FiguresNow *now)
@@ -60,6 +158,7 @@ char *figures_page(const FiguresNow *now)
     metrics_build(&page);
     write_requests(&page, now);
     write_commands(&page);
+    write_refusals(&page);
     write_now(&page, now);
     return metrics_end(&page);
 }

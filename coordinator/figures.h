@@ -15,9 +15,15 @@ typedef struct Figures {
     Counter ended[FIGURES_STATES]; /* requests that came into this final state */
     Histogram duration;            /* from being asked for to completed */
     Counter commands[FIGURES_TOPICS];
+    LabelCounter refusals; /* of any request of the REST API, by reason */
+    LabelCounter failures; /* requests that came to be rejected or failed, by reason */
 } Figures;
 
 extern Figures figures;
+
+/* A request came to be rejected or failed. The reason is mostly a device's word: one that neither agent nor
+ * receiver has, as far as is known here, is counted as "other", so no device makes up labels. */
+void figures_count_failure(const char *reason);
 
 /* What is not counted but looked up. */
 typedef struct FiguresNow {

@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/text.h"
 #include "common/throttle.h"
+#include "coordinator/figures.h"
 #include "coordinator/session.h"
 
 #include <string.h>
@@ -69,6 +70,7 @@ static void send_text(Call *call, unsigned status, const char *type, const char 
 static void send_problem(Call *call, unsigned status, const Problem *problem, const char *name,
                          const char *value)
 {
+    label_counter_add(&figures.refusals, problem->reason);
     char *text CLEANUP(free_ptr) = problem_body(problem, status, NULL);
     send_text(call, status, PROBLEM_TYPE, text, name, value);
 }
@@ -154,6 +156,7 @@ void call_refuse_with(Call *call, unsigned status, const Problem *problem, const
         send_busy(call, 503, &failed);
         return;
     }
+    label_counter_add(&figures.refusals, problem->reason);
     char *longer CLEANUP(free_ptr) = cJSON_PrintUnformatted(body);
     send_text(call, status, PROBLEM_TYPE, longer, NULL, NULL);
 }

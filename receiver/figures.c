@@ -36,6 +36,8 @@ static void write_now(MetricsPage *page, const FiguresNow *now)
                   now->floor_bytes);
     metrics_gauge(page, "beckon_receipts_waiting", "Receipts that the broker has not acknowledged.",
                   now->receipts_waiting);
+    metrics_gauge(page, "beckon_removals_waiting",
+                  "Removals of content that the broker has not acknowledged.", now->removals_waiting);
     metrics_gauge(page, "beckon_broker_connected", "Whether the MQTT broker is connected.",
                   now->broker_connected);
     metrics_certificates(page, now->server_expires_unix_s, now->mqtt_expires_unix_s);

@@ -29,7 +29,7 @@ extern Figures figures;
 typedef struct FiguresNow {
     unsigned uploads_active;
     uint64_t free_bytes, floor_bytes;
-    size_t receipts_waiting;
+    size_t receipts_waiting, removals_waiting;
     bool broker_connected;
     int64_t server_expires_unix_s, mqtt_expires_unix_s; /* own certificates; 0: not known */
 } FiguresNow;

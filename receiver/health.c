@@ -57,7 +57,8 @@ static FiguresNow look(Api *api)
 {
     FiguresNow now = {.uploads_active = uploads_open_count(api->uploads),
                       .floor_bytes = api->free_space_floor,
-                      .receipts_waiting = outbox_count(api->outbox),
+                      .receipts_waiting = outbox_count(api->outbox, OUTBOX_RECEIPT),
+                      .removals_waiting = outbox_count(api->outbox, OUTBOX_REMOVED),
                       .broker_connected = atomic_load(&api->broker_connected),
                       .server_expires_unix_s = api->server_expires_unix_s,
                       .mqtt_expires_unix_s = credentials_expiry(api->mqtt_cert_file)};

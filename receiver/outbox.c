@@ -172,12 +172,12 @@ static bool count_one(const OutboxKey *key, void *userdata)
     return true;
 }
 
-size_t outbox_count(Outbox *outbox)
+size_t outbox_count(Outbox *outbox, OutboxKind kind)
 {
     OutboxKey key;
     size_t count = 0;
 
-    if (outbox_list(outbox, OUTBOX_RECEIPT, count_one, &count, &key, 1) < 0)
+    if (outbox_list(outbox, kind, count_one, &count, &key, 1) < 0)
         return 0; /* a folder that can't be read shows at the next commit */
     return count;
 }

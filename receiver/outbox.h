@@ -57,8 +57,8 @@ int outbox_list(Outbox *outbox, OutboxKind kind, bool (*skip)(const OutboxKey *k
 int outbox_note_removal(Outbox *outbox, const char *client, const char *id) MUST_CHECK;
 void outbox_announce(Outbox *outbox);
 
-/* How many receipts there are to be sent. Reads the folder. */
-size_t outbox_count(Outbox *outbox);
+/* How many entries of a kind there are. Reads the folder. */
+size_t outbox_count(Outbox *outbox, OutboxKind kind);
 
 /* The message of a receipt entry. The caller frees. 0 or a negative errno. */
 int outbox_read(Outbox *outbox, const OutboxKey *key, char **ret_message, size_t *ret_size) MUST_CHECK;

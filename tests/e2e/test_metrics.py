@@ -1,15 +1,19 @@
 """GET /metrics, /livez and /readyz of coordinator and receiver: who may read them, and that they tell the truth."""
 
 import os
+import re
 import shutil
 import subprocess
 
 import pytest
 
 from conftest import opened
+from harness import contract
 from harness.figures import promtool, read, wait_figure
 from harness.house import House
 from harness.https import HttpsClient, send_chunk
+from harness.observer import Observer
+from harness.pki import ROOT
 from harness.tokens import operator_token
 from harness.waiting import wait_until
 
@@ -125,6 +129,7 @@ def test_a_completed_upload_is_counted_once_on_both_sides(house):
     house.wait_status(house.ask("restaurant_1", house.agents["restaurant_1"].file("counted", b"x" * 100000)), "completed")
     wait_figure(receiver, "beckon_uploads_total{result=\"completed\"}", receiver_before["beckon_uploads_total{result=\"completed\"}"] + 1)
     wait_figure(receiver, "beckon_receipts_waiting", 0)
+    assert read(receiver)["beckon_removals_waiting"] == 0
     grown, receiver_grown = growth(before, read(api)), growth(receiver_before, read(receiver))
     assert grown["beckon_requests_total{status=\"completed\"}"] == 1
     assert grown["beckon_request_duration_seconds_count"] == grown["beckon_request_duration_seconds_bucket{le=\"+Inf\"}"] == 1
@@ -136,11 +141,24 @@ def test_a_completed_upload_is_counted_once_on_both_sides(house):
     assert not [name for name in receiver_grown if "refus" in name or "broken" in name], receiver_grown
 
 
+def by_reason(figures, family):
+    return {name.split('"')[1]: count for name, count in figures.items() if name.startswith(family + "{")}
+
+
 def test_a_refusal_is_counted_by_its_reason(house):
     api, receiver = house.api(), scraper(house)
     before, receiver_before = read(api), read(receiver)
     house.wait_status(house.ask("restaurant_1", "/etc/shadow"), "rejected")
-    assert growth(before, read(api))["beckon_requests_total{status=\"rejected\"}"] == 1
+    for path, status in (("/download/none", 404), ("/nothing", 404), ("/downloads?limit=none", 400)):
+        assert api.request("GET", path).status == status
+    assert api.request("POST", "/download", {"clientId": "restaurant_9", "fileName": "/x"}).status == 404
+    assert HttpsClient(house.coordinator_port, house.pki.ca, bearer="wrong-" + "x" * 20).request("GET", "/clients").status == 401
+    assert house.api(operator_token(house, "reader", "*", scope="read")).request("DELETE", "/download/none").status == 403
+    grown = growth(before, read(api))
+    assert grown["beckon_requests_total{status=\"rejected\"}"] == 1
+    assert by_reason(grown, "beckon_request_failures_total") == {"PATH_NOT_ALLOWED": 1}
+    assert by_reason(grown, "beckon_refusals_total") == {"UNKNOWN_REQUEST": 1, "NO_SUCH_PATH": 1, "INVALID_QUERY": 1, "UNKNOWN_CLIENT": 1,
+                                                         "INVALID_TOKEN": 1, "INSUFFICIENT_SCOPE": 1}
     device = house.https(house.pki.client("restaurant_1"))
     assert device.request("PUT", "/v1/uploads/refused", b"x", {"Beckon-Path": "%"}).status == 400
     assert device.request("HEAD", "/v1/uploads/none").status == 404
@@ -149,6 +167,25 @@ def test_a_refusal_is_counted_by_its_reason(house):
     assert grown.pop("beckon_refusals_total{reason=\"UPLOAD_NOT_FOUND\"}") == 1
     assert grown.pop("beckon_uploads_total{result=\"refused\"}") == 1
     assert not [name for name in grown if name.startswith("beckon_refusals") or name.startswith("beckon_uploads")], grown
+
+
+def reasons_of_failures():
+    """All that agent and receiver have, by their documents."""
+    agent = re.findall(r"^\| (`[A-Z_`, ]+) \| [a-z, ]*\b(?:agent|worker)\b[a-z, ]* \|", (ROOT / "docs" / "protocol.md").read_text(), re.MULTILINE)
+    receiver = contract.document("openapi-receiver")["components"]["schemas"]["Problem"]["properties"]["reason"]["x-extensible-enum"]
+    return {*re.findall("[A-Z_]+", " ".join(agent)), *receiver}
+
+
+def test_a_device_makes_up_no_labels(house, pki):
+    api, device = house.api(), house.closing(Observer(house.devices_port, pki.ca, pki.client("restaurant_3")))
+    before, known, made_up = read(api), reasons_of_failures(), [f"MADE_UP_{number}" for number in range(30)]
+    for number, reason in enumerate([*known, *made_up]):
+        error = {"code": "internal", "reason": reason, "message": "Ask again."}
+        device.publish(f"beckon/v1/restaurant_3/status/label-{number}", {"state": "failed", "path": "/x", "sent": 0, "attempt": 1,
+                                                                        "at": "2026-11-21T11:06:04.123Z", "error": error})
+    failed = 'beckon_requests_total{status="failed"}'
+    wait_figure(api, failed, before[failed] + len(known) + len(made_up))
+    assert by_reason(growth(before, read(api)), "beckon_request_failures_total") == {**dict.fromkeys(known, 1), "other": len(made_up)}
 
 
 def test_a_cancel_is_counted_and_an_upload_on_its_way_is_seen(house):

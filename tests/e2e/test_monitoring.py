@@ -17,6 +17,7 @@ from harness.waiting import wait_until
 FOLDER = ROOT / "docs" / "monitoring"
 NAME = re.compile(r"\bbeckon_[a-z_]+\b")
 DASHBOARD = json.loads((FOLDER / "beckon-dashboard.json").read_text())
+FAMILY = re.compile("^# TYPE ([a-z_]+) ", re.MULTILINE)
 SERIES_OF_HISTOGRAM = re.compile("_(bucket|sum|count)$")
 
 
@@ -26,11 +27,14 @@ def house(shared_house):
 
 
 @pytest.fixture(scope="module")
-def names(house):
-    """Every family that the two daemons have."""
-    house.https(house.pki.client("restaurant_1")).request("HEAD", "/v1/uploads/none")  # so that there is a refusal
-    pages = [house.api(), house.https(house.pki.service("operator"))]
-    return {SERIES_OF_HISTOGRAM.sub("", name.partition("{")[0]) for https in pages for name in read(https)}
+def daemons(house):
+    return house.api(), house.https(house.pki.service("operator"))
+
+
+@pytest.fixture(scope="module")
+def names(daemons):
+    """Every family that the two daemons have; those without a sample yet, too."""
+    return {name for https in daemons for name in FAMILY.findall(https.request("GET", "/metrics").body.decode())}
 
 
 def dashboard_queries():
@@ -48,6 +52,18 @@ def test_alerts_and_dashboard_ask_for_nothing_that_is_not_there(names):
 
 def test_every_figure_is_explained_and_no_other(names):
     assert names_in((FOLDER / "README.md").read_text()) == names
+
+
+def test_the_values_of_labels_are_explained_and_no_others(daemons):
+    """But for reasons and the version, which have lists of their own."""
+    rows = re.findall(r"^\| `(beckon_[a-z_]+)\{([a-z]+)\}` \| (.*) \|$", (FOLDER / "README.md").read_text(), re.MULTILINE)
+    explained = {(name, label): set(re.findall("`([a-z]+)`", text)) for name, label, text in rows if label not in ("reason", "version")}
+    shown = {key: set() for key in explained}
+    for sample in [sample for https in daemons for sample in read(https)]:
+        name, label, value = re.fullmatch(r'([a-z_]+)(?:\{([a-z]+)="(.*)"\})?', sample).groups()
+        if label and label not in ("reason", "version", "le"):
+            shown.setdefault((name, label), set()).add(value)
+    assert shown == explained
 
 
 def test_the_alerts_are_valid_and_ring_when_they_should():

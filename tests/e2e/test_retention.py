@@ -7,6 +7,7 @@ import sqlite3
 import time
 
 import pytest
+from harness.figures import wait_figure
 from harness.tokens import operator_token, ticket
 from harness.waiting import wait_until
 
@@ -47,6 +48,7 @@ def restart_receiver(house, **retention):
         else:
             sections.setdefault("retention", {})[key] = value
     house.start_receiver(sections)
+    house.receiver_port = port
     return port
 
 
@@ -173,10 +175,12 @@ def test_what_went_while_the_broker_was_away_is_told_when_it_is_back(house):
     house.broker.stop()
     restart_receiver(house, retention_age="1h")
     wait_until(lambda: is_gone(house, old), "the old file to go")
+    wait_figure(house.https(house.pki.service("operator")), "beckon_removals_waiting", 1)
     house.receiver.kill()
     house.broker.start()
     restart_receiver(house)
     wait_until(lambda: house.request_row(old)["removedAt"], "the coordinator to know of it")
+    wait_figure(house.https(house.pki.service("operator")), "beckon_removals_waiting", 0)
 
 
 def test_only_so_many_and_so_much_of_a_client_are_kept(house):
