@@ -271,7 +271,7 @@ bool control_is_connected(Control *control)
 int control_check_store(Control *control)
 {
     LOCKED(control);
-    return store_check(control->config.store);
+    return store_check(control->config.store, control->config.monotonic_ms());
 }
 
 void control_count(Control *control, FiguresNow *now)

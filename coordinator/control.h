@@ -127,7 +127,7 @@ void control_tell(Control *control, const Grant *grant, const char *id);
 
 bool control_is_connected(Control *control);
 
-/* Whether the store answers: 0 or a negative errno. */
+/* Whether the store answers, as store_check() says it: 0 or a negative errno. */
 int control_check_store(Control *control) MUST_CHECK;
 
 /* Fills in what control knows of it. Walks through clients and open requests, in memory. */

@@ -8,19 +8,24 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/statvfs.h>
+
+#define ROOM_MIN_BYTES (UINT64_C(4) << 20) /* about what the write-ahead log grows to */
+#define MISTRUST_MS 5000                   /* of a disk that has failed */
 
 struct Database {
     sqlite3 *handle;
     int lock_fd;
-    bool halfway; /* a rollback has failed */
-    bool hasty;   /* commits are not synced */
+    bool halfway;            /* a rollback has failed */
+    bool hasty;              /* commits are not synced */
+    int disk_error;          /* a negative errno: how the disk has failed; 0: it has not */
+    bool disk_error_is_told; /* by database_check(), at: */
+    int64_t disk_error_ms;
 };
 
-int database_fail(const Database *database, const char *what)
+static int error_of(int code)
 {
-    int code = sqlite3_errcode(database->handle);
-    log_error("database: can't %s: %s", what, sqlite3_errmsg(database->handle));
-    switch (code & 0xff) {
+    switch (code) {
     case SQLITE_FULL:
         return -ENOSPC;
     case SQLITE_NOMEM:
@@ -37,6 +42,24 @@ int database_fail(const Database *database, const char *what)
     default:
         return -EIO;
     }
+}
+
+/* Of the disk, and not of a statement or of memory. */
+static bool is_disk_error(int code)
+{
+    return code == SQLITE_FULL || code == SQLITE_IOERR || code == SQLITE_READONLY ||
+           code == SQLITE_CANTOPEN || code == SQLITE_PERM || code == SQLITE_CORRUPT || code == SQLITE_NOTADB;
+}
+
+int database_fail(Database *database, const char *what)
+{
+    int code = sqlite3_errcode(database->handle) & 0xff;
+    log_error("database: can't %s: %s", what, sqlite3_errmsg(database->handle));
+    if (is_disk_error(code)) {
+        database->disk_error = error_of(code);
+        database->disk_error_is_told = false;
+    }
+    return error_of(code);
 }
 
 typedef struct Judge {
@@ -184,24 +207,70 @@ static int schema_version(Database *database, int *ret_version)
     return 0;
 }
 
-int database_check(Database *database)
+static int set_schema_version(Database *database, int version)
+{
+    char set[64];
+    (void)snprintf(set, sizeof(set), "PRAGMA user_version = %d", version);
+    return execute(database, set, "set the schema version");
+}
+
+/* SQLite writes the version and syncs it, also if it is the same as before. */
+static int try_to_write(Database *database, int version)
+{
+    int r = database_begin(database, true);
+    return r < 0 ? r : database_end(database, set_schema_version(database, version));
+}
+
+/* Of the file system that the lock is on, and so the database. */
+static int check_room(const Database *database)
+{
+    struct statvfs info;
+    if (fstatvfs(database->lock_fd, &info) < 0)
+        return -errno;
+    if (info.f_flag & ST_RDONLY)
+        return -EROFS;
+    bool counts = info.f_blocks > 0; /* some file systems do not */
+    return counts && (uint64_t)info.f_bavail * info.f_frsize < ROOM_MIN_BYTES ? -ENOSPC : 0;
+}
+
+/* A quota, a disk with bad sectors: what only a write can tell. If nobody asks for one any more, because we
+ * say that we are not ready, it must be our own. */
+static int check_disk_error(Database *database, int64_t now_ms, int version)
+{
+    if (database->disk_error == 0)
+        return 0;
+    if (!database->disk_error_is_told) {
+        database->disk_error_is_told = true;
+        database->disk_error_ms = now_ms;
+    }
+    if (now_ms - database->disk_error_ms < MISTRUST_MS)
+        return database->disk_error;
+    database->disk_error_ms = now_ms;
+    int r = try_to_write(database, version);
+    if (r == 0)
+        database->disk_error = 0;
+    return r;
+}
+
+int database_check(Database *database, int64_t now_ms)
 {
     int moved = 0, version = 0;
     if (sqlite3_file_control(database->handle, NULL, SQLITE_FCNTL_HAS_MOVED, &moved) != SQLITE_OK)
         return database_fail(database, "look for its file");
-    return moved ? -ENOENT : schema_version(database, &version);
+    int r = moved ? -ENOENT : schema_version(database, &version);
+    if (r == 0)
+        r = check_room(database);
+    return r < 0 ? r : check_disk_error(database, now_ms, version);
 }
 
 static int migrate_one(Database *database, int version)
 {
-    char bump[64];
-    (void)snprintf(bump, sizeof(bump), "PRAGMA user_version = %d", version + 1);
     int r = database_begin(database, true);
     if (r < 0)
         return r;
     r = execute(database, store_migrations[version], "migrate the schema");
     if (r == 0)
-        r = execute(database, bump, "set the schema version");
+        r = set_schema_version(database, version + 1);
     return database_end(database, r);
 }
 

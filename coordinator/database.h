@@ -19,11 +19,15 @@ typedef struct Database Database;
 int database_open(const char *path, Database **ret_database) MUST_CHECK;
 Database *database_close(Database *database); /* every statement is finalized before; returns NULL */
 
-/* Whether it can be read and its file is still in its place. 0 or a negative errno. */
-int database_check(Database *database) MUST_CHECK;
+/* Whether it can be read and written, as far as that can be told without a write; cheap enough for every
+ * probe. 0, -ENOENT if its file is not in its place any more, -ENOSPC if its disk is full or nearly so,
+ * -EROFS if that is read-only (these three are not logged), or another negative errno. For some seconds after
+ * a disk has failed it, this says so; then it writes what is there once more, and goes by that. now_ms: of a
+ * clock that never goes back. */
+int database_check(Database *database, int64_t now_ms) MUST_CHECK;
 
 /* What SQLite says of the call that has just failed, as a negative errno. what: "read the clients". */
-int database_fail(const Database *database, const char *what);
+int database_fail(Database *database, const char *what);
 
 /* SQL may then call name(text), which judge answers; false for NULL. */
 int database_add_function(Database *database, const char *name,

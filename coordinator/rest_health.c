@@ -6,6 +6,8 @@
 #include "common/text.h"
 #include "coordinator/figures.h"
 
+#include <errno.h>
+
 #define STUCK_MS 60000 /* the main thread comes round every second */
 
 static void answer_health(Call *call, const char *wrong)
@@ -34,14 +36,29 @@ void health_get_live(Call *call)
     answer_health(call, alive ? NULL : "the main thread hangs");
 }
 
+/* NULL, or what is missing. */
+static const char *unready(Control *control)
+{
+    if (!control_is_connected(control))
+        return "not connected to the broker";
+    switch (control_check_store(control)) {
+    case 0:
+        return NULL;
+    case -ENOENT:
+        return "the database's file is gone";
+    case -ENOSPC:
+        return "the database's disk is full";
+    case -EROFS:
+        return "the database's disk is read-only";
+    default:
+        return "the database can't be used; the log says why";
+    }
+}
+
 /* Ready to take requests and to pass them on. */
 void health_get_ready(Call *call)
 {
-    if (!control_is_connected(call->rest->control))
-        answer_health(call, "not connected to the broker");
-    else
-        answer_health(call,
-                      control_check_store(call->rest->control) == 0 ? NULL : "the database does not answer");
+    answer_health(call, unready(call->rest->control));
 }
 
 static char *make_page(const Rest *rest)

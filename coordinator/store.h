@@ -72,8 +72,11 @@ enum {
 int store_open(const char *path, Store **ret_store) MUST_CHECK;
 Store *store_close(Store *store); /* returns NULL */
 
-/* Whether the database can be read and its file is still where it was opened. 0 or a negative errno. */
-int store_check(Store *store) MUST_CHECK;
+/* Whether the database can be read and written, as far as that can be told at every probe: 0; -ENOENT if its
+ * file is not where it was opened any more, -ENOSPC if its disk is full or nearly so, -EROFS if that is
+ * read-only; or another negative errno, also for some seconds after the disk has failed. now_ms: of a clock
+ * that never goes back. */
+int store_check(Store *store, int64_t now_ms) MUST_CHECK;
 
 int store_put_client(Store *store, const Client *client) MUST_CHECK;
 

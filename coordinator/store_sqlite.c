@@ -34,9 +34,9 @@ Store *store_close(Store *store)
     return NULL;
 }
 
-int store_check(Store *store)
+int store_check(Store *store, int64_t now_ms)
 {
-    return database_check(store->database);
+    return database_check(store->database, now_ms);
 }
 
 /* --- clients --- */

@@ -1,4 +1,4 @@
-"""The agent's broker vanishes without a word, as behind a NAT box that lost its table or a cable that was pulled."""
+"""The broker vanishes without a word, as behind a NAT box that lost its table or a cable that was pulled."""
 
 import os
 import time
@@ -11,7 +11,7 @@ from harness.network import OwnNetwork
 from harness.proxy import Proxy
 from harness.waiting import SLOWNESS, wait_until
 
-# An agent with keepalive 5 s notices within two of these, and the grain in which it looks. Then it tries, with waits of up to
+# An agent, or daemon, with keepalive 5 s notices within two of these, and the grain in which it looks. Then it tries, with waits of up to
 # 1 s. An attempt that is under way when the network comes back ends by its own deadline: 15 s for a broker that accepts and
 # is silent, 10 s for one that is not heard at all, where TCP's own repeated SYN usually succeeds before that.
 NOTICED_S = 10 + 2.5
@@ -88,3 +88,22 @@ def test_connection_that_is_reset_comes_back_at_once(house):
         agent.wait_log("connected to the broker", count=count, timeout_s=5)
     path = agent.file("x", b"x")
     house.wait_status(house.ask("restaurant_1", path), "completed")
+
+
+def readiness(https):
+    answer = https.request("GET", "/readyz")
+    return answer.status, answer.json()["status"]
+
+
+def test_coordinator_and_receiver_are_not_ready_while_the_broker_is_silent(house):
+    house.start_broker()
+    line = house.closing(Proxy(house.people_port))
+    house.start_receiver({"mqtt": {"port": line.port}})
+    house.start_coordinator({"mqtt": {"port": line.port}})
+    daemons = (house.api(), house.https())
+    wait_until(lambda: all(readiness(https)[0] == 200 for https in daemons), "both to be ready")
+    line.black_out()
+    wait_until(lambda: all(readiness(https) == (503, "not connected to the broker") for https in daemons),
+               lambda: f"the silence to be noticed: {list(map(readiness, daemons))}", NOTICED_S)
+    line.light_up()
+    wait_until(lambda: all(readiness(https)[0] == 200 for https in daemons), "both to be ready again", BACK_AFTER_SILENCE_S)

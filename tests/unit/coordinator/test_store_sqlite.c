@@ -8,23 +8,37 @@
 #include <sqlite3.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 /* SQLite calls these, of the program, instead of libc's. */
 static unsigned syncs;
+static int sync_error; /* 0: none */
 
 int fsync(int fd)
 {
     syncs++;
-    return (int)syscall(SYS_fsync, fd);
+    errno = sync_error;
+    return sync_error ? -1 : (int)syscall(SYS_fsync, fd);
 }
 
 int fdatasync(int fildes)
 {
     syncs++;
-    return (int)syscall(SYS_fdatasync, fildes);
+    errno = sync_error;
+    return sync_error ? -1 : (int)syscall(SYS_fdatasync, fildes);
+}
+
+static struct statvfs disk;
+static const struct statvfs ample = {.f_frsize = 4096, .f_blocks = 1000000, .f_bavail = 500000};
+
+int fstatvfs(int fildes, struct statvfs *buf)
+{
+    (void)fildes;
+    *buf = disk;
+    return 0;
 }
 
 typedef struct Fixture {
@@ -39,6 +53,7 @@ static int setup(void **state)
     temp_folder_make(fixture->folder, sizeof(fixture->folder));
     (void)snprintf(fixture->path, sizeof(fixture->path), "%s/coordinator.db", fixture->folder);
     *state = fixture;
+    disk = ample;
     return store_open(fixture->path, &fixture->store);
 }
 
@@ -375,6 +390,60 @@ static void what_is_not_durable_costs_no_fsync(void **state)
     assert_int_equal(syncs, 2);
 }
 
+static void a_disk_without_room_or_read_only_is_noticed_without_a_write(void **state)
+{
+    Fixture *fixture = *state;
+    syncs = 0;
+    assert_int_equal(store_check(fixture->store, 0), 0);
+    disk.f_bavail = 1023; /* of 4096 bytes: less than 4 MiB */
+    assert_int_equal(store_check(fixture->store, 0), -ENOSPC);
+    disk.f_bavail = 1024;
+    assert_int_equal(store_check(fixture->store, 0), 0);
+    disk = (struct statvfs){.f_frsize = 4096}; /* it does not count its blocks */
+    assert_int_equal(store_check(fixture->store, 0), 0);
+    disk = ample;
+    disk.f_flag = ST_RDONLY;
+    assert_int_equal(store_check(fixture->store, 0), -EROFS);
+    assert_int_equal(syncs, 0);
+}
+
+static void fail_to_write(Store *store)
+{
+    sync_error = EIO;
+    assert_true(store_put_client(store, &(Client){.id = "dev1"}) < 0);
+    sync_error = 0;
+}
+
+static void a_disk_that_has_failed_is_mistrusted_until_it_takes_a_write(void **state)
+{
+    Store *store = ((Fixture *)*state)->store;
+    fail_to_write(store);
+    syncs = 0;
+    assert_int_equal(store_check(store, 1000), -EIO);
+    assert_int_equal(store_check(store, 5999), -EIO);
+    assert_int_equal(syncs, 0); /* no write at each probe */
+    sync_error = EIO;
+    assert_int_equal(store_check(store, 6000), -EIO);
+    sync_error = 0;
+    assert_true(syncs > 0);
+    assert_int_equal(store_check(store, 6001), -EIO);
+    syncs = 0;
+    assert_int_equal(store_check(store, 11001), 0);
+    assert_true(syncs > 0);
+    syncs = 0;
+    assert_int_equal(store_check(store, 11002), 0);
+    assert_int_equal(syncs, 0);
+}
+
+static void what_is_refused_for_another_reason_than_the_disk_s_changes_nothing(void **state)
+{
+    Store *store = ((Fixture *)*state)->store;
+    Request request = make_request("dev1", "u1", ORIGIN_REST);
+    assert_int_equal(store_add_request(store, &request, "asked"), 0);
+    assert_int_equal(store_add_request(store, &request, "asked"), -EEXIST);
+    assert_int_equal(store_check(store, 0), 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -392,6 +461,9 @@ int main(void)
         TEST(every_older_database_is_brought_up_to_date),
         TEST(a_large_database_is_brought_up_to_date_and_tidied_in_the_cage),
         TEST(what_is_no_database_is_refused),
+        TEST(a_disk_without_room_or_read_only_is_noticed_without_a_write),
+        TEST(a_disk_that_has_failed_is_mistrusted_until_it_takes_a_write),
+        TEST(what_is_refused_for_another_reason_than_the_disk_s_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
