@@ -174,7 +174,8 @@ int ask_locate(Control *control, const Grant *grant, const char *client, const c
     else if (grant_sees(grant, client))
         r = store_get_request(control->config.store, client, id, ret_request);
     if (r == STORE_E_ABSENT)
-        return problem_set(problem, ERROR_NOT_FOUND, "UNKNOWN_REQUEST", "There is no request %s.", id);
+        return problem_set(problem, ERROR_NOT_FOUND, "UNKNOWN_REQUEST",
+                           "There is no request %s; GET /downloads lists those there are.", id);
     if (r == STORE_E_AMBIGUOUS)
         return problem_set(problem, ERROR_FAILED_PRECONDITION, "AMBIGUOUS_ID",
                            "Several clients have an upload %s; say which with ?clientId=.", id);

@@ -191,7 +191,8 @@ static int locate(Control *control, const Grant *grant, const char *id, Batch *r
     if (r < 0)
         return ask_store_problem(problem, r);
     if (r == STORE_E_ABSENT || !batch_is_seen(grant, ret_batch->maker))
-        return problem_set(problem, ERROR_NOT_FOUND, "UNKNOWN_BATCH", "There is no batch %s.", id);
+        return problem_set(problem, ERROR_NOT_FOUND, "UNKNOWN_BATCH",
+                           "There is no batch %s; GET /batches lists those there are.", id);
     return 0;
 }
 

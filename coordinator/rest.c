@@ -211,7 +211,8 @@ static void refuse_path(Call *call, const char *allowed)
                           allowed);
         refuse(call, 405, &problem, "Allow", allowed);
     } else {
-        (void)problem_set(&problem, ERROR_NOT_FOUND, "NO_SUCH_PATH", "The API has no such path.");
+        (void)problem_set(&problem, ERROR_NOT_FOUND, "NO_SUCH_PATH",
+                          "The API has no such path; its openapi.yaml lists those there are.");
         call_refuse(call, 404, &problem);
     }
 }
@@ -243,7 +244,8 @@ static void refuse_stranger(Call *call, int r)
         (void)problem_set(&problem, ERROR_UNAUTHENTICATED, "INVALID_TOKEN",
                           "Send your token as \"Authorization: Bearer <token>\".");
     else
-        (void)problem_set(&problem, ERROR_UNAUTHENTICATED, "INVALID_TOKEN", "The token is not valid here.");
+        (void)problem_set(&problem, ERROR_UNAUTHENTICATED, "INVALID_TOKEN",
+                          "The token is not valid here; ask an administrator for a new one.");
     call_note_stranger(call, 401, problem.reason);
     send_problem(call, 401, &problem, "WWW-Authenticate",
                  r == ACCESS_E_MISSING ? "Bearer" : "Bearer error=\"invalid_token\"");

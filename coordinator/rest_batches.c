@@ -86,7 +86,8 @@ static int take_fingerprint(const Call *call, uint8_t out[static SHA256_SIZE], P
         r = digest_final(digest, out);
     (void)digest_free(digest);
     return r == 0 ? 0
-                  : problem_set(problem, ERROR_UNAVAILABLE, "NO_MEMORY", "The coordinator is out of memory.");
+                  : problem_set(problem, ERROR_UNAVAILABLE, "NO_MEMORY",
+                                "The coordinator is out of memory; try again later.");
 }
 
 /* Whom it asks, for the audit log. NULL when out of memory. */

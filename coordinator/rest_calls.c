@@ -71,7 +71,8 @@ static void get_client(Call *call)
     if (found && !control_client(call->rest->control, &call->grant, call->id, append_client, found)) {
         Problem problem;
         (void)problem_set(&problem, ERROR_NOT_FOUND, "UNKNOWN_CLIENT",
-                          "No device of this name was ever seen here.");
+                          "No device of this name was ever seen here. Is its agent running, and is this its "
+                          "name?");
         refuse_unknown_client(call, &problem);
         return;
     }
@@ -155,7 +156,8 @@ static int create(Call *call, const NewRequest *wanted, Problem *problem)
     call->file = wanted->path;
     Request *request CLEANUP(free_ptr) = malloc(sizeof(*request));
     if (!request)
-        return problem_set(problem, ERROR_UNAVAILABLE, "NO_MEMORY", "The coordinator is out of memory.");
+        return problem_set(problem, ERROR_UNAVAILABLE, "NO_MEMORY",
+                           "The coordinator is out of memory; try again later.");
     if (control_create(call->rest->control, &call->grant, wanted, request, problem) < 0)
         return -1;
     answer_created(call, request);
@@ -258,7 +260,9 @@ static void refuse_content(Call *call, const Request *request)
 {
     Problem problem;
     (void)problem_set(&problem, ERROR_FAILED_PRECONDITION, "NOT_COMPLETED",
-                      "There is no verified file yet: the request is %s.", upload_state_name(request->state));
+                      "There is no verified file: the request is %s; %s.", upload_state_name(request->state),
+                      request_is_final(request->state) ? "see its error, and ask for the file again"
+                                                       : "wait until it is completed");
     call_refuse(call, 409, &problem);
 }
 
@@ -285,7 +289,8 @@ static void refuse_removed(Call *call)
 {
     Problem problem;
     (void)problem_set(&problem, ERROR_NOT_FOUND, "CONTENT_REMOVED",
-                      "The file was received and verified, and has been removed since.");
+                      "The file was received and verified, and has been removed since; ask the device for "
+                      "it again.");
     call_refuse(call, 410, &problem);
 }
 

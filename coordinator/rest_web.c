@@ -35,7 +35,8 @@ static void answer_named(Call *call, const char *name)
             return;
         }
     Problem problem;
-    (void)problem_set(&problem, ERROR_NOT_FOUND, "NO_SUCH_PATH", "The page has no such file.");
+    (void)problem_set(&problem, ERROR_NOT_FOUND, "NO_SUCH_PATH",
+                      "The page has no such file; load the page anew.");
     call_refuse(call, 404, &problem);
 }
 

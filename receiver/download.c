@@ -191,7 +191,8 @@ static int open_content(const Api *api, const char *client, const char *id, Stor
                       "There is no such completed upload.");
     if (r == 0 && stored->removed_unix_s != 0)
         return refuse(refusal, 410, ERROR_NOT_FOUND, "CONTENT_REMOVED",
-                      "The file was received and verified, and has been removed since.");
+                      "The file was received and verified, and has been removed since; ask the device for "
+                      "it again.");
     if (r == 0)
         r = store_open(api->store, stored, ret_fd);
     if (r == 0)

@@ -4,6 +4,7 @@ from them, and all that is said over REST and MQTT is as they say (harness/contr
 import hashlib
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -84,6 +85,13 @@ def test_curl_script_of_the_older_design_works_word_for_word(house, agent, folde
     assert (house.store / row["filePath"]).read_bytes() == data
 
 
+def test_protocol_md_explains_each_reason_of_the_rest_api():
+    text = (ROOT / "docs" / "protocol.md").read_text().partition("### Refusals\n")[2].partition("\n### ")[0]
+    explained = [reason for row in re.findall(r"^\| (`[A-Z_`, ]+) \|", text, re.MULTILINE) for reason in re.findall("[A-Z_]+", row)]
+    known = contract.document("openapi")["components"]["schemas"]["Problem"]["properties"]["reason"]["x-extensible-enum"]
+    assert sorted(explained) == sorted(known)
+
+
 # what is said
 
 
@@ -113,7 +121,8 @@ def test_every_call_of_the_coordinator_is_answered_as_written(house, agent):
 
     assert api.request("DELETE", f"/download/{pulled}/content").status == 202
     wait_until(lambda: house.request_row(pulled)["removedAt"], "the file to be removed")
-    assert api.request("GET", f"/download/{pulled}/content").status == 410
+    answer = api.request("GET", f"/download/{pulled}/content")
+    assert answer.status == 410 and "ask the device for it again" in answer.json()["message"]
     assert_all_were_answered("openapi")
 
 

@@ -103,6 +103,7 @@ def test_what_is_not_completed_can_not_be_removed(house):
     house.wait_status(request, "rejected")
     answer = house.api().request("DELETE", f"/download/{request}/content")
     assert (answer.status, answer.json()["reason"]) == (409, "NOT_COMPLETED")
+    assert "ask for the file again" in answer.json()["message"]
     assert house.cli("rm", request).returncode == 1
     assert house.api().request("DELETE", "/download/nothing/content").status == 404
 

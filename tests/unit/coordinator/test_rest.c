@@ -319,6 +319,8 @@ static void a_request_goes_its_way(void **state)
     (void)snprintf(path, sizeof(path), "/download/%s/content", id);
     (void)get(api, path);
     expect_problem(api, 409, "failed_precondition", "NOT_COMPLETED");
+    assert_string_equal(text(api, "message"),
+                        "There is no verified file: the request is queued; wait until it is completed.");
 
     say_receipt(api->fixture, api->fixture->key, "dev1", "dev1", id, "/srv/x");
     (void)snprintf(path, sizeof(path), "/download/%s", id);
@@ -523,6 +525,7 @@ static void a_bad_token_is_refused_before_anything_else(void **state)
     expect_challenge(api, "Bearer error=\"invalid_token\"");
     (void)call_as(api, foreign, "GET", "/clients");
     expect_problem(api, 401, "unauthenticated", "INVALID_TOKEN");
+    assert_non_null(strstr(text(api, "message"), "ask an administrator"));
     expect_challenge(api, "Bearer error=\"invalid_token\"");
     (void)call_as(api, NULL, "GET", "/clients");
     expect_problem(api, 401, "unauthenticated", "INVALID_TOKEN");
