@@ -54,7 +54,7 @@ const ConfigKey receiver_config_keys[] = {
     KEY("limits", "incomplete_keep", CONFIG_DURATION, incomplete_keep_ms, .fallback = "7d", .min = 1000),
     KEY("limits", "aside_keep", CONFIG_DURATION, aside_keep_ms, .fallback = "7d", .min = 1000),
 
-    KEY("retention", "age", CONFIG_DURATION, age_ms, .fallback = "0"),
+    KEY("retention", "age", CONFIG_DURATION, age_ms, .fallback = "0", .max = RETENTION_AGE_MAX_MS),
     KEY("retention", "count", CONFIG_NUMBER, count, .fallback = "0"),
     KEY("retention", "bytes", CONFIG_SIZE, bytes, .fallback = "0"),
     KEY("retention.age", NULL, CONFIG_PAIRS, ages),

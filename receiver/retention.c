@@ -3,7 +3,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/text.h"
-#include "protocol/grant.h"
+#include "protocol/client_rules.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -49,61 +49,25 @@ struct Retention {
 
 /* --- rules --- */
 
-typedef bool Parse(const char *text, uint64_t *ret_value);
-
-/* The pattern of "<pattern>=<value>"; *ret_value is what follows. false for what is no client pattern. */
-static bool split(const char *rule, ClientPattern pattern, const char **ret_value)
-{
-    size_t length = strcspn(rule, "=");
-
-    if (rule[length] != '=' || length >= sizeof(ClientPattern))
-        return false;
-    memcpy(pattern, rule, length);
-    pattern[length] = '\0';
-    *ret_value = rule + length + 1;
-    return client_pattern_is_valid(pattern);
-}
-
-static int check_rules(const char *section, const ConfigList *rules, Parse *parse, const char *example)
-{
-    int mistakes = 0;
-
-    for (size_t i = 0; i < rules->count; i++) {
-        ClientPattern pattern;
-        const char *value = "";
-        uint64_t number = 0;
-        if (split(rules->items[i], pattern, &value) && parse(value, &number))
-            continue;
-        config_mistake(section, "", "[%s] '%s' is not of the form %s", section, rules->items[i], example);
-        mistakes++;
-    }
-    return mistakes;
-}
+static const ClientRuleKind age_rules = {"retention.age", "restaurant_* = 30d", text_to_duration,
+                                         RETENTION_AGE_MAX_MS},
+                            count_rules = {"retention.count", "restaurant_* = 100", text_to_u64, 0},
+                            size_rules = {"retention.bytes", "restaurant_* = 10G", text_to_size, 0};
 
 int retention_check(const RetentionConfig *config)
 {
-    return check_rules("retention.age", config->ages, text_to_duration, "restaurant_* = 30d") +
-           check_rules("retention.count", config->counts, text_to_u64, "restaurant_* = 100") +
-           check_rules("retention.bytes", config->sizes, text_to_size, "restaurant_* = 10G");
-}
-
-static uint64_t rule_for(const ConfigList *rules, Parse *parse, const char *client, uint64_t value)
-{
-    for (size_t i = 0; i < rules->count; i++) {
-        ClientPattern pattern;
-        const char *text = "";
-        if (split(rules->items[i], pattern, &text) && client_pattern_matches(pattern, client) &&
-            parse(text, &value))
-            break;
-    }
-    return value;
+    return client_rules_check(&age_rules, config->ages) + client_rules_check(&count_rules, config->counts) +
+           client_rules_check(&size_rules, config->sizes);
 }
 
 static Limits limits_of(const RetentionConfig *config, const char *client)
 {
-    return (Limits){.age_ms = rule_for(config->ages, text_to_duration, client, config->age_ms),
-                    .count = rule_for(config->counts, text_to_u64, client, config->count),
-                    .bytes = rule_for(config->sizes, text_to_size, client, config->bytes)};
+    Limits limits = {.age_ms = config->age_ms, .count = config->count, .bytes = config->bytes};
+
+    (void)client_rules_find(&age_rules, config->ages, client, &limits.age_ms);
+    (void)client_rules_find(&count_rules, config->counts, client, &limits.count);
+    (void)client_rules_find(&size_rules, config->sizes, client, &limits.bytes);
+    return limits;
 }
 
 static bool has_rules(const RetentionConfig *config)

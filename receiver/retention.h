@@ -8,6 +8,8 @@
 #include "common/config.h"
 #include "receiver/archive.h"
 
+#define RETENTION_AGE_MAX_MS ((uint64_t)36500 * 86400000)
+
 typedef struct RetentionConfig {
     uint64_t age_ms, count, bytes; /* of clients that have no rule of their own; 0: no limit */
     const ConfigList *ages, *counts,
