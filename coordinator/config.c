@@ -41,9 +41,11 @@ const ConfigKey coordinator_config_keys[] = {
      .max = DAY_MS},
 
     {"retention", "history_age", CONFIG_DURATION, MEMBER(history_age_ms), .fallback = "0",
-     .max = 36500 * DAY_MS},
+     .max = HISTORY_AGE_MAX_MS},
     {"retention", "history_count", CONFIG_NUMBER, MEMBER(history_count), .fallback = "1000000",
-     .max = 1000000000},
+     .max = HISTORY_COUNT_MAX},
+    {"retention.history_age", NULL, CONFIG_PAIRS, MEMBER(history_ages)},
+    {"retention.history_count", NULL, CONFIG_PAIRS, MEMBER(history_counts)},
 
     MQTT_CONFIG_CLIENT_ID(CoordinatorConfig, "coordinator"),
     MQTT_CONFIG_KEYS(CoordinatorConfig, "8884", "60s"),
@@ -62,6 +64,14 @@ HttpServerConfig coordinator_http_config(const CoordinatorConfig *config)
         .connections_max = (unsigned)config->connections,
         .idle_timeout_s = HTTP_IDLE_S,
     };
+}
+
+HistoryConfig coordinator_history_config(const CoordinatorConfig *config)
+{
+    return (HistoryConfig){.age_ms = config->history_age_ms,
+                           .count = config->history_count,
+                           .ages = config->history_ages,
+                           .counts = config->history_counts};
 }
 
 static int check_database(const CoordinatorConfig *config)
@@ -167,7 +177,8 @@ static int check_credentials(const CoordinatorConfig *config)
 int coordinator_config_check(void *target)
 {
     CoordinatorConfig *config = target;
-    return check_database(config) + audit_check("coordinator", config->audit_file) +
+    const HistoryConfig history = coordinator_history_config(config);
+    return check_database(config) + history_check(&history) + audit_check("coordinator", config->audit_file) +
            check_receiver_url(config) + check_metrics(config) + check_token(config) + check_keys(config) +
            check_credentials(config) + cage_check("coordinator", config->require_sandbox);
 }

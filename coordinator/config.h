@@ -5,6 +5,7 @@
 #include "common/http_server.h"
 #include "common/mqtt_config.h"
 #include "common/program.h"
+#include "coordinator/history.h"
 
 typedef struct CoordinatorConfig {
     char *database;
@@ -24,6 +25,8 @@ typedef struct CoordinatorConfig {
 
     uint64_t expires_ms, republish_ms;
     uint64_t history_age_ms, history_count; /* 0: without limit */
+    ConfigList history_ages,
+        history_counts; /* the same for clients whose name matches: "<pattern>=<value>" */
 
     MqttConfig mqtt;
     LogConfig log;
@@ -36,5 +39,6 @@ extern const size_t coordinator_config_key_count;
  * of mistakes. */
 int coordinator_config_check(void *target);
 
-/* The HTTP server's part of it. */
+/* What the history, and the HTTP server, need of it; point into config. */
+HistoryConfig coordinator_history_config(const CoordinatorConfig *config);
 HttpServerConfig coordinator_http_config(const CoordinatorConfig *config);

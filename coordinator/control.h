@@ -12,6 +12,7 @@
 #include "common/cleanup.h"
 #include "coordinator/events.h"
 #include "coordinator/figures.h"
+#include "coordinator/history.h"
 #include "coordinator/store.h"
 #include "protocol/token.h"
 
@@ -42,8 +43,7 @@ typedef struct ControlConfig {
         republish_ms; /* silence after which a command is published again; doubled while the silence lasts */
     uint64_t offline_after_ms; /* a client of which nothing is heard is offline then, or after three of its
                                   heartbeats if that is later */
-    uint64_t history_age_ms;   /* final requests that are older are forgotten; 0: none for its age */
-    uint64_t history_count;    /* of final requests so many are kept, the last ones; 0: all */
+    HistoryConfig history;     /* of requests that are final */
     int64_t (*monotonic_ms)(void);
     int64_t (*unix_ms)(void);
 } ControlConfig;

@@ -60,10 +60,13 @@ typedef struct Busy {
     bool changed;        /* its readers are to be told */
 } Busy;
 
-/* What is being forgotten. */
+/* What is being forgotten: a pass through all that is final, in small steps. */
 typedef struct History {
-    int64_t look_ms;   /* monotonic; when it is looked for again */
-    int64_t before_ms; /* Unix; final requests that are older go. 0: none do */
+    int64_t look_ms;     /* monotonic; when the next pass begins, if this one has ended */
+    bool busy;           /* it has not */
+    int64_t by_count_ms; /* Unix; what ended before is more than is kept of all clients together. 0: none */
+    int64_t before_ms;   /* Unix; the latest limit that this pass has met with. 0: none */
+    char client[CLIENT_ID_SIZE]; /* so far it has come, where clients have rules of their own */
 } History;
 
 struct Control {

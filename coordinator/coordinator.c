@@ -177,8 +177,7 @@ static int start_control(Coordinator *coordinator, const CoordinatorConfig *conf
         .expires_ms = config->expires_ms,
         .republish_ms = config->republish_ms,
         .offline_after_ms = config->offline_after_ms,
-        .history_age_ms = config->history_age_ms,
-        .history_count = config->history_count,
+        .history = coordinator_history_config(config),
         .monotonic_ms = clock_monotonic_ms,
         .unix_ms = clock_unix_ms,
     };

@@ -134,14 +134,28 @@ int store_each_doubtful_request(Store *store, int64_t since_ms,
  * the next call tries again. */
 void store_prune_followed(Store *store, const char *client, size_t keep, size_t keep_all);
 
-/* When the oldest of the newest keep final requests was last changed (Unix milliseconds); 0 if there are
- * fewer. */
-int store_final_since(Store *store, size_t keep, int64_t *ret_ms) MUST_CHECK; /* keep > 0 */
+/* When the oldest of the newest keep final requests of this client (NULL: of all) was last changed (Unix
+ * milliseconds); 0 if there are fewer. */
+int store_final_since(Store *store, const char *client, size_t keep,
+                      int64_t *ret_ms) MUST_CHECK; /* keep > 0 */
 
-/* Forgets final requests that were last changed before then, the oldest first, at most max of them at a time;
- * when there are none left, also the batches that were made before then and of which no request is left.
+/* Forgets final requests that were last changed before then, the oldest first, at most max of them at a time.
  * *ret_more: there may be more. */
 int store_forget_before(Store *store, int64_t before_ms, size_t max, bool *ret_more) MUST_CHECK;
+
+/* Before when final requests of this client are forgotten (Unix milliseconds); 0: none are. It may ask the
+ * store, not change it. 0 or a negative errno. */
+typedef int BeforeOf(void *userdata, const char *client, int64_t *ret_before_ms);
+
+/* The same, each client's own way: goes on behind client ("": from the first one), by name, and sets it to
+ * the last with which it is done; looks at no more than clients_max of them at a time. Not durable: what a
+ * power cut brings back is forgotten again. */
+int store_forget_by_client(Store *store, char client[static CLIENT_ID_SIZE], size_t clients_max, size_t max,
+                           BeforeOf *before_of, void *userdata, bool *ret_more) MUST_CHECK;
+
+/* Forgets batches that were made before then and of which no request is left, nor will be; in the same way.
+ */
+int store_forget_batches(Store *store, int64_t before_ms, size_t max, bool *ret_more) MUST_CHECK;
 
 /* The history of one request, oldest first. */
 typedef struct RequestEventRow {

@@ -110,5 +110,8 @@ const char *const store_migrations[] = {
     "ALTER TABLE requests ADD COLUMN remover TEXT NOT NULL DEFAULT '';"      /* who has asked */
     "ALTER TABLE requests ADD COLUMN removed_at INTEGER NOT NULL DEFAULT 0;" /* 0: it is there */
     "CREATE INDEX requests_removing ON requests (seq) WHERE removal_asked = 1 AND removed_at = 0;",
+    /* The same of one client. */
+    "CREATE INDEX requests_final_client ON requests (client, updated_at)"
+    "  WHERE state IN ('completed', 'failed', 'rejected', 'cancelled', 'expired');",
 };
 const size_t store_migration_count = ARRAY_SIZE(store_migrations);

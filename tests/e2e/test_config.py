@@ -43,7 +43,9 @@ BAD = {
         ("receiver", "coordinator_key", "{garbage}"), ("receiver", "audit_file", "/dev/null"), ("receiver", "nmae", "x"), ("limits", "max_size", "1 parsec"),
         ("limits", "connections", "0"), ("limits", "connections", "lots"), ("limits", "connections_per_client", "lots"), ("limits", "idle_timeout", "x"),
         ("limits", "uploads_per_client", "-1"), ("mqtt", "host", None), ("mqtt", "key", "{other_key}"),
-        ("mqtt", "cert", "{garbage}"), ("log", "level", ""), ("nonsense", "key", "1"),
+        ("mqtt", "cert", "{garbage}"), ("log", "level", ""), ("nonsense", "key", "1"), ("retention", "age", "soon"),
+        ("retention", "age", "36501d"), ("retention.age", "restaurant_*", "soon"), ("retention.age", "restaurant_*", "36501d"),
+        ("retention.age", "a/b", "1d"), ("retention.count", "kiosk-?", "-1"), ("retention.bytes", "kiosk-?", "many"),
     ],
     "coordinator": [
         ("coordinator", "database", None), ("coordinator", "port", "x"), ("coordinator", "address", "999.1.1.1"),
@@ -55,7 +57,10 @@ BAD = {
         ("coordinator", "receiver_url", None), ("coordinator", "receiver_url", "http://plain"), ("coordinator", "usre", "x"),
         ("requests", "expires", "never"), ("requests", "republish", "5 minutes"), ("mqtt", "ca", None),
         ("mqtt", "ca", "{garbage}"), ("mqtt", "key", "{other_key}"), ("mqtt", "port", "-1"), ("log", "format", "xml"),
-        ("nonsense", "key", "1"),
+        ("nonsense", "key", "1"), ("retention", "history_age", "soon"), ("retention", "history_count", "1d"),
+        ("retention.history_age", "restaurant_*", "soon"), ("retention.history_age", "restaurant_*", "36501d"),
+        ("retention.history_age", "a/b", "1d"), ("retention.history_count", "kiosk-?", "many"),
+        ("retention.history_count", "kiosk-?", "1000000001"), ("retention.histroy_age", "kiosk-?", "1d"),
     ],
 }
 CASES = [(daemon, *case) for daemon in DAEMONS for case in BAD[daemon]]

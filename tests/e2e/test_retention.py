@@ -4,10 +4,13 @@ a signed command and not otherwise. What is removed leaves its record."""
 import json
 import os
 import sqlite3
+import subprocess
 import time
 
 import pytest
 from harness.figures import wait_figure
+from harness.house import BIN
+from harness.process import environment
 from harness.tokens import operator_token, ticket
 from harness.waiting import wait_until
 
@@ -218,14 +221,20 @@ def test_nothing_goes_before_its_receipt_is_delivered(house):
     wait_until(lambda: is_gone(house, upload), "it to go now")
 
 
+def make_history_older(house, days):
+    """{request: days} As if they had ended so long ago; while the coordinator is stopped."""
+    with sqlite3.connect(house.folder / "coordinator.db") as database:
+        for request, age in days.items():
+            database.execute("UPDATE requests SET updated_at = ? WHERE id = ?", (int((time.time() - age * 86400) * 1000), request))
+    database.close()
+
+
 @pytest.mark.parametrize("age_days, kept", [(9, True), (11, False)])
 def test_requests_that_ended_long_ago_are_forgotten(house, age_days, kept):
     house.start()
     request, _, _ = get(house)
     house.coordinator.stop()
-    with sqlite3.connect(house.folder / "coordinator.db") as database:
-        database.execute("UPDATE requests SET updated_at = ?", (int((time.time() - age_days * 86400) * 1000),))
-    database.close()
+    make_history_older(house, {request: age_days})
     house.start_coordinator({"retention": {"history_age": "10d"}})
     if kept:
         time.sleep(3)
@@ -233,6 +242,24 @@ def test_requests_that_ended_long_ago_are_forgotten(house, age_days, kept):
     else:
         wait_until(lambda: house.request_row(request) is None, "the request to be forgotten")
     assert house.stored(NAME, request)
+
+
+def test_history_is_kept_by_the_rules_for_each_client(house):
+    names = ["restaurant_1", "kiosk_1", "kiosk_2", "kiosk_3"]
+    house.start(agents=names)
+    rows = {name: [get(house, name)[0] for _ in range(3)] for name in names}
+    house.coordinator.stop()
+    make_history_older(house, {row: 12.5 - at for asked in rows.values() for at, row in enumerate(asked)})
+    house.start_coordinator({"retention": {"history_age": "11d"},
+                             "retention.history_age": {"kiosk_1": "0", "kiosk_2": "240h", "kiosk_*": "0"},
+                             "retention.history_count": {"kiosk_?": "2", "*": "0"}})
+    kept = {"restaurant_1": [False, False, True], "kiosk_1": [False, True, True], "kiosk_2": [False, False, False],
+            "kiosk_3": [False, True, True]}
+    wait_until(lambda: {name: [house.request_row(row) is not None for row in asked] for name, asked in rows.items()} == kept,
+               lambda: f"what is kept to be {kept}")
+    shown = json.loads(subprocess.run([BIN / "beckon-coordinator", "--config", house.folder / "coordinator.conf", "--show-config"],
+                                      capture_output=True, text=True, env=environment(), check=True).stdout)
+    assert shown["retention.history_count"] == {"kiosk_?": "2", "*": "0"}
 
 
 def test_mistakes_in_the_rules_are_explained(house):

@@ -44,7 +44,7 @@ typedef struct Fixture {
 } Fixture;
 
 static int64_t now_ms;
-static uint64_t history_age_ms, history_count; /* of fixture_start() */
+static HistoryConfig history_config; /* of fixture_start() */
 
 static int64_t fake_monotonic_ms(void)
 {
@@ -92,8 +92,7 @@ static void fixture_start(Fixture *fixture)
         .expires_ms = EXPIRES_MS,
         .republish_ms = REPUBLISH_MS,
         .offline_after_ms = OFFLINE_AFTER_MS,
-        .history_age_ms = history_age_ms,
-        .history_count = history_count,
+        .history = history_config,
         .monotonic_ms = fake_monotonic_ms,
         .unix_ms = fake_unix_ms,
     };

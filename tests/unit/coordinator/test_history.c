@@ -1,13 +1,13 @@
+#include "common/json.h"
 #include "control_fixture.h"
 #include "coordinator/batch.h"
 
 #define DAY_MS ((int64_t)86400000)
 #define PATH "/srv/file.bin"
 
-static int setup_keeping(void **state, uint64_t age_ms, uint64_t count)
+static int setup_keeping(void **state, HistoryConfig config)
 {
-    history_age_ms = age_ms;
-    history_count = count;
+    history_config = config;
     int r = setup(state);
     if (r == 0)
         come_online(*state, "dev1");
@@ -16,34 +16,59 @@ static int setup_keeping(void **state, uint64_t age_ms, uint64_t count)
 
 static int setup_days(void **state)
 {
-    return setup_keeping(state, 10 * (uint64_t)DAY_MS, 0);
+    return setup_keeping(state, (HistoryConfig){.age_ms = 10 * (uint64_t)DAY_MS});
 }
 
 static int setup_count(void **state)
 {
-    return setup_keeping(state, 0, 3);
+    return setup_keeping(state, (HistoryConfig){.count = 3});
+}
+
+#define RULES(items_)                                                                                        \
+    {                                                                                                        \
+        .items = items_, .count = ARRAY_SIZE(items_)                                                         \
+    }
+
+static char *ages[] = {"kiosk-1=0", "kiosk-*=3d"}, *counts[] = {"kiosk-1=0", "kiosk-*=2"},
+            *bad_ages[] = {"kiosk=soon", "kiosk=40000d"},
+            *bad_counts[] = {"a/b=1", "kiosk=1d", "kiosk=1000000001"};
+
+static int setup_ages(void **state)
+{
+    return setup_keeping(state, (HistoryConfig){.age_ms = 10 * (uint64_t)DAY_MS, .ages = RULES(ages)});
+}
+
+static int setup_counts(void **state)
+{
+    return setup_keeping(state, (HistoryConfig){.count = 3, .counts = RULES(counts)});
 }
 
 static int teardown_keeping(void **state)
 {
-    history_age_ms = history_count = 0;
+    history_config = (HistoryConfig){0};
     return teardown(state);
 }
 
 /* Ends at once. */
+static Request complete_of(Fixture *fixture, const char *client)
+{
+    come_online(fixture, client);
+    Request request = ask(fixture, client, PATH);
+    say_receipt(fixture, fixture->key, client, client, request.id, PATH);
+    expect_state(fixture, client, request.id, UPLOAD_COMPLETED);
+    return request;
+}
+
 static Request complete(Fixture *fixture)
 {
-    Request request = ask(fixture, "dev1", PATH);
-    say_receipt(fixture, fixture->key, "dev1", "dev1", request.id, PATH);
-    expect_state(fixture, "dev1", request.id, UPLOAD_COMPLETED);
-    return request;
+    return complete_of(fixture, "dev1");
 }
 
 static bool is_known(Fixture *fixture, const Request *request)
 {
     Problem problem;
     Request found;
-    return control_get(fixture->control, everything(), "dev1", request->id, &found, &problem) == 0;
+    return control_get(fixture->control, everything(), request->client, request->id, &found, &problem) == 0;
 }
 
 static void go_on(Fixture *fixture, int64_t ms)
@@ -129,6 +154,108 @@ static void a_batch_goes_after_its_requests(void **state)
     assert_int_equal(batch_get(fixture->control, everything(), batch.id, &batch, &problem), -1);
 }
 
+static void by_age_the_first_rule_that_matches_counts(void **state)
+{
+    Fixture *fixture = *state;
+    Request kept = complete_of(fixture, "kiosk-1"), by_rule = complete_of(fixture, "kiosk-2"),
+            other = complete_of(fixture, "shop");
+    go_on(fixture, 2 * DAY_MS);
+    Request young = complete_of(fixture, "kiosk-2");
+    go_on(fixture, 2 * DAY_MS);
+    assert_false(is_known(fixture, &by_rule));
+    assert_true(is_known(fixture, &young));
+    assert_true(is_known(fixture, &other));
+    go_on(fixture, 7 * DAY_MS);
+    assert_false(is_known(fixture, &young));
+    assert_false(is_known(fixture, &other));
+    go_on(fixture, 1000 * DAY_MS);
+    assert_true(is_known(fixture, &kept));
+}
+
+static void a_count_by_rule_is_each_clients_own(void **state)
+{
+    Fixture *fixture = *state;
+    static const char *const clients[] = {"kiosk-1", "kiosk-2", "kiosk-3", "shop-1", "shop-2"};
+    Request rows[4][ARRAY_SIZE(clients)];
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        for (size_t j = 0; j < ARRAY_SIZE(clients); j++) {
+            now_ms += 1000;
+            rows[i][j] = complete_of(fixture, clients[j]);
+        }
+    go_on(fixture, 2 * DAY_MS);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        assert_true(is_known(fixture, &rows[i][0]));
+        assert_int_equal(is_known(fixture, &rows[i][1]), i >= 2);
+        assert_int_equal(is_known(fixture, &rows[i][2]), i >= 2);
+        assert_int_equal(is_known(fixture, &rows[i][3]), i >= 3); /* of all, the last three are kept */
+        assert_int_equal(is_known(fixture, &rows[i][4]), i >= 3);
+    }
+}
+
+static size_t count_known(Fixture *fixture)
+{
+    static Request rows[1000];
+    Problem problem;
+    size_t count = 0;
+    assert_int_equal(control_list(fixture->control, everything(), &(PageWanted){0}, rows, ARRAY_SIZE(rows),
+                                  &count, &problem),
+                     0);
+    return count;
+}
+
+static void many_clients_come_little_by_little(void **state)
+{
+    Fixture *fixture = *state;
+    for (int i = 0; i < 120; i++) {
+        char client[CLIENT_ID_SIZE];
+        (void)snprintf(client, sizeof(client), "kiosk-%d", 1000 + i);
+        fixture->count = 0;
+        (void)complete_of(fixture, client);
+    }
+    for (int i = 0; i < 450; i++) {
+        fixture->count = 0;
+        (void)complete_of(fixture, "kiosk-0");
+    }
+    static const size_t left[] = {370, 170, 71, 21, 0}; /* of 570: 200 rows or 50 clients at a time */
+    now_ms += 4 * DAY_MS;
+    for (size_t i = 0; i < ARRAY_SIZE(left); i++) {
+        fixture->count = 0;
+        control_tick(fixture->control);
+        assert_int_equal(count_known(fixture), left[i]);
+    }
+}
+
+static void a_batch_goes_after_its_requests_where_rules_take_them(void **state)
+{
+    Fixture *fixture = *state;
+    Batch batch = {0};
+    Problem problem;
+    Request row = {0};
+    size_t count = 0;
+    come_online(fixture, "kiosk-2");
+    cJSON *patterns CLEANUP(json_delete) = cJSON_Parse("[\"kiosk-*\"]");
+    const NewBatch wanted = {.each.path = PATH, .patterns = patterns};
+    assert_int_equal(batch_create(fixture->control, everything(), &wanted, &batch, &problem), 0);
+    pass(fixture, 2);
+    assert_int_equal(control_list(fixture->control, everything(), &(PageWanted){.batch = batch.id}, &row, 1,
+                                  &count, &problem),
+                     0);
+    assert_int_equal(count, 1);
+    say_receipt(fixture, fixture->key, "kiosk-2", "kiosk-2", row.id, PATH);
+    go_on(fixture, 2 * DAY_MS);
+    assert_int_equal(batch_get(fixture->control, everything(), batch.id, &batch, &problem), 0);
+    go_on(fixture, 2 * DAY_MS);
+    assert_int_equal(batch_get(fixture->control, everything(), batch.id, &batch, &problem), -1);
+}
+
+static void rules_that_say_nothing_are_mistakes(void **state)
+{
+    (void)state;
+    assert_int_equal(history_check(&(HistoryConfig){.ages = RULES(ages), .counts = RULES(counts)}), 0);
+    assert_int_equal(history_check(&(HistoryConfig){.ages = RULES(bad_ages), .counts = RULES(bad_counts)}),
+                     5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -138,6 +265,13 @@ int main(void)
                                         teardown_keeping),
         cmocka_unit_test_setup_teardown(many_go_little_by_little, setup_days, teardown_keeping),
         cmocka_unit_test_setup_teardown(a_batch_goes_after_its_requests, setup_days, teardown_keeping),
+        cmocka_unit_test_setup_teardown(by_age_the_first_rule_that_matches_counts, setup_ages,
+                                        teardown_keeping),
+        cmocka_unit_test_setup_teardown(a_count_by_rule_is_each_clients_own, setup_counts, teardown_keeping),
+        cmocka_unit_test_setup_teardown(many_clients_come_little_by_little, setup_ages, teardown_keeping),
+        cmocka_unit_test_setup_teardown(a_batch_goes_after_its_requests_where_rules_take_them, setup_ages,
+                                        teardown_keeping),
+        cmocka_unit_test(rules_that_say_nothing_are_mistakes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
