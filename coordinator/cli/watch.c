@@ -75,9 +75,17 @@ static int on_batch(Watch *watch, const cJSON *object)
     return 1;
 }
 
+static void say_missed(const Watch *watch)
+{
+    if (watch->id)
+        cli_error("something was missed; how it is now: beckon status %s", watch->id);
+    else
+        cli_error("something was missed; how things are now: beckon clients, beckon downloads");
+}
+
 static void print_json(const char *name, const char *data)
 {
-    static const char *const names[] = {"client", "request", "batch"};
+    static const char *const names[] = {"client", "request", "batch", "reset"};
 
     for (size_t i = 0; i < ARRAY_SIZE(names); i++)
         if (strcmp(name, names[i]) == 0)
@@ -96,6 +104,8 @@ static int on_event(void *userdata, const char *name, const char *data)
         print_json(name, data);
     else if (strcmp(name, "client") == 0)
         print_client(object);
+    else if (strcmp(name, "reset") == 0)
+        say_missed(watch);
     if (strcmp(name, "request") == 0)
         r = on_request(watch, object);
     else if (strcmp(name, "batch") == 0)

@@ -181,6 +181,34 @@ def test_watch_goes_on_after_the_coordinator_has_restarted(house, folder):
         watch.kill()
 
 
+def start_watch(house, folder, name, *words):
+    """(the process, what it prints, what it complains)"""
+    out, err = folder / f"{name}.out", folder / f"{name}.err"
+    with out.open("w") as printed, err.open("w") as complained:
+        return subprocess.Popen([BIN / "beckon", "watch", *words], env=house.cli_environment(), stdout=printed, stderr=complained), out, err
+
+
+def test_watch_says_that_it_has_missed_something(house, folder):
+    watches = [start_watch(house, folder, "plain"), start_watch(house, folder, "json", "--json")]
+    (_, lines, complaints), (_, events, none) = watches
+
+    def all_told():
+        house.wait_status(ask(house, "watched.bin", 1000), "completed")
+        return "completed" in lines.read_text() and "completed" in events.read_text()
+    try:
+        wait_until(all_told, "both watchers to see a completed request")
+        house.coordinator.restart()
+        wait_until(lambda: '{"event":"reset","data":{}}' in events.read_text().splitlines(), "the reset as JSON")
+        wait_until(lambda: "missed" in complaints.read_text(), "the reset as a line for people")
+        assert complaints.read_text().count("\n") == 1 and "missed" not in lines.read_text()
+        assert none.read_text() == ""
+    finally:
+        for watch, _, _ in watches:
+            watch.send_signal(signal.SIGINT)
+            assert watch.wait(timeout=20) == 130
+    house.wait_online("restaurant_1")
+
+
 def readers_now(house):
     return int(re.search(r"^beckon_events_readers (\d+)", house.api().request("GET", "/metrics").body.decode(), re.MULTILINE)[1])
 
@@ -197,6 +225,7 @@ def test_a_quiet_watch_outlives_a_coordinator_that_is_killed(house, folder):
         house.wait_online("restaurant_1")
         wait_until(lambda: watch.poll() is not None or readers_now(house) == 1, "the watcher to listen again")
         assert watch.poll() is None, (folder / "err").read_text()
+        wait_until(lambda: "missed" in (folder / "err").read_text(), "it to say that it does not know what it has missed")
     finally:
         watch.send_signal(signal.SIGINT)
         assert watch.wait(timeout=20) == 130
