@@ -10,9 +10,12 @@ import threading
 import pytest
 from harness.events import EventReader
 from harness.house import BIN, House
-from harness.waiting import SLOWNESS, wait_until
+from harness.observer import Observer
+from harness.process import rss_kb
+from harness.waiting import SANITIZED, SLOWNESS, wait_until
 
 STATES = ["queued", "accepted", "running", "completed"]
+FLOODER, BURST, KEPT = "restaurant_2", 400, 4 * 1024 * 1024  # events of 4 KiB a burst, bytes of them that are kept
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +28,8 @@ def listen(house):
     """Opens readers that end with the test."""
     readers = []
 
-    def open_one(path="/events", last_id=None):
-        readers.append(EventReader(house.api(), path, last_id))
+    def open_one(path="/events", last_id=None, reads=True):
+        readers.append(EventReader(house.api(), path, last_id, reads))
         return readers[-1]
     yield open_one
     for reader in readers:
@@ -117,6 +120,14 @@ def test_who_comes_back_to_another_life_loads_anew(house, listen):
     again = listen(last_id=last)
     again.wait("reset")
     again.wait("request", requestId=ask(house), status="completed")
+
+
+def test_a_quiet_stream_has_a_heartbeat(house, listen):
+    house.coordinator.restart()  # the first one comes soon after the start
+    reader = listen("/events?requestId=nobodys")
+    wait_until(lambda: reader.beats, "a heartbeat", timeout_s=30)
+    assert not reader.events and not reader.ended
+    house.wait_online("restaurant_1")
 
 
 @pytest.mark.parametrize("query", ["requestId=..", "batchId=a/b", "requestId=" + "x" * 65])
@@ -287,6 +298,47 @@ def test_readers_that_never_read_or_half_close_do_no_harm(house, listen):
     for stream in streams:
         stream.close()
     wait_until(lambda: readers_now(house) == 1, "all of them to be let go")
+
+
+def flood(device, reader, bursts):
+    """Events that tell of labels with a number; no burst is more than is kept. Yields after each."""
+    for number in range(bursts * BURST):
+        labels = {"number": str(number), "filler": "x" * 4000}
+        device.publish_soon(f"beckon/v1/{FLOODER}/presence", {"online": True, "labels": labels})
+        if (number + 1) % BURST == 0:
+            wait_until(lambda last=number: numbers(reader)[-1:] == [last], lambda: f"event {number}; the last are {numbers(reader)[-3:]}")
+            yield
+
+
+def numbers(reader):
+    return [int(event.data["labels"]["number"]) for event in reader.of("client", id=FLOODER) if event.data["labels"]]
+
+
+def bursts_until_cut_off():
+    """Whoever does not read falls behind the 4 MiB that are kept once the kernel takes no more for him."""
+    with open("/proc/sys/net/ipv4/tcp_wmem", encoding="ascii") as file:
+        unsent = int(file.read().split()[2])
+    return (KEPT + unsent) // (BURST * 4096) + 2
+
+
+def test_readers_that_stop_reading_are_cut_off_and_cost_nothing(house, listen):
+    wait_until(lambda: readers_now(house) == 0, "the other tests' readers to go")
+    device = house.closing(Observer(house.devices_port, house.pki.ca, house.pki.client(FLOODER)))
+    reader = listen()
+    stalled = [listen(reads=False) for _ in range(10)]
+    wait_until(lambda: readers_now(house) == 11, "all to listen")
+    bursts, before_kb = bursts_until_cut_off(), rss_kb(house.coordinator.pid)
+    most_kb = max(rss_kb(house.coordinator.pid) for _ in flood(device, reader, bursts))
+    assert SANITIZED or most_kb - before_kb < 4 * KEPT // 1024, f"{before_kb} KB before, {most_kb} KB then"
+    assert numbers(reader) == list(range(bursts * BURST)) and not reader.ended and not reader.of("reset")
+    late = stalled[0]
+    late.read()
+    wait_until(lambda: late.ended, "its stream to be ended")
+    assert numbers(late) == list(range(len(numbers(late)))) and 0 < len(numbers(late)) < bursts * BURST
+    listen(last_id=late.events[-1].id).wait("reset")
+    for one in stalled:
+        one.close()
+    wait_until(lambda: readers_now(house) == 2, lambda: f"those that were cut off to be let go; there are {readers_now(house)}")
 
 
 def test_it_stops_at_once_while_readers_come_and_go(house):

@@ -19,11 +19,14 @@ class Event:
 
 
 class EventReader:
-    """Reads on a thread of its own until close(). events: all so far; last_id: to come back with; beats: heartbeats; ended: the server has ended it."""
+    """Reads on a thread of its own until close(). events: all so far; last_id: to come back with; beats: heartbeats; ended: the
+    server has ended it.
+
+    With reads=False it reads the head only, until read()."""
 
     body = None  # for contract.py: it is not looked at as a whole
 
-    def __init__(self, https, path="/events", last_id=None):
+    def __init__(self, https, path="/events", last_id=None, reads=True):
         self.events = []
         self.last_id = last_id
         self.beats = 0
@@ -38,8 +41,11 @@ class EventReader:
         self.headers = http.client.parse_headers(self.file)
         contract.check_answer(https.document, "GET", path, None, self)
         self.thread = threading.Thread(target=self._read, daemon=True)
-        if self.status == 200:
-            self.thread.start()
+        if self.status == 200 and reads:
+            self.read()
+
+    def read(self):
+        self.thread.start()
 
     def _lines(self):
         """The body without its chunks' heads: a chunk holds whole events."""
@@ -80,4 +86,8 @@ class EventReader:
             self.stream.shutdown(2)
         except OSError:
             pass
+        if self.thread.is_alive():
+            self.thread.join(10)
+        if not self.thread.is_alive():
+            self.file.close()  # or the descriptor stays open with it
         self.stream.close()
