@@ -36,7 +36,7 @@ static const Verb VERBS[] = {
     {"status", cli_status, "ID", "show one request, or a batch", CLIENT_HELP},
     {"downloads", cli_downloads, "[--client CLIENT]", "list the requests, newest first",
      "  --client CLIENT     only this device's\n"
-     "  --batch ID          only this batch's\n"
+     "  --batch BATCH       only this batch's\n"
      "  --status STATUS     only those in this state: queued, accepted, running, completed, failed, ...\n"
      "  --limit N           at most so many, up to 500; 100 if it is not given\n"},
     {"batches", cli_batches, "", "list what many devices were asked for at once, newest first", ""},

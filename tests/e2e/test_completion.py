@@ -14,7 +14,7 @@ import pytest
 from harness.house import BIN
 from harness.pki import ROOT
 from harness.process import environment
-from harness.waiting import PATIENCE_S, SLOWNESS
+from harness.waiting import PATIENCE_S, SLOWNESS, wait_until
 
 FOLDER = ROOT / "packaging" / "completion"
 ZSH = shutil.which("zsh")
@@ -105,6 +105,37 @@ def test_names_come_from_the_coordinator(house):
     assert bash("get", "restaurant_1", "", env=env) == []  # a path on the device
 
 
+def one_of_each(house):
+    """A request that is no batch's, a batch, and its one request."""
+    house.start()
+    path = house.agents["restaurant_1"].file("x", b"x")
+    request = house.ask("restaurant_1", path)
+    batch = house.api().request("POST", "/download", {"all": True, "fileName": str(path)}).json()["batchId"]
+    return request, batch, wait_until(lambda: of_batch(house, batch), "the batch's request")[0]
+
+
+def of_batch(house, batch):
+    return [row["requestId"] for row in house.downloads() if row["batchId"] == batch]
+
+
+def test_ids_are_offered_where_they_are_taken(house):
+    request, batch, part = one_of_each(house)
+    env = patient(house)
+    assert bash("downloads", "--batch", "", env=env) == [batch]
+    for command in ("status", "cancel", "watch"):
+        assert set(bash(command, "", env=env)) == {request, batch, part}, command
+    assert set(bash("rm", "", env=env)) == {request, part}
+    assert bash("ticket", "--id", "", env=env) == []  # a new one
+
+
+def test_no_client_is_offered_where_an_option_says_which(house):
+    house.start()
+    env = patient(house)
+    assert bash("get", "--ramp", "5", "rest", env=env) == ["restaurant_1"]
+    for words in (["--all"], ["--clients", "rest*"], ["--label", "site=7"], ["--ramp", "5", "--all"]):
+        assert bash("get", *words, "rest", env=env) == [], words
+
+
 def test_coordinator_that_hangs_does_not_hang_the_shell(house):
     env = with_path(environment(BECKON_COORDINATOR_URL="https://198.51.100.1:1", BECKON_TOKEN_FILE=str(house.token_file)))
     begun = time.monotonic()
@@ -176,3 +207,14 @@ def test_zsh_completes_a_line(house):
         shell.wait(completed[len(typed):].rstrip())
         shell.type("\x15echo next-$((6 * 7))\n")
         shell.wait("next-42")
+
+
+@needs_zsh
+def test_zsh_knows_a_batch_from_a_request_and_a_path_from_a_client(house):
+    request, batch, part = one_of_each(house)
+    shell = house.closing(Zsh(house.folder, patient(house)))
+    for typed, completed in (("downloads --batch ", batch), (f"cancel {batch[:-2]}", batch), (f"watch {part[:-2]}", part),
+                             (f"rm {request[:-2]}", request), (f"rm {batch[:-2]}", batch[:-2]),
+                             ("get rest", "restaurant_1"), ("get --all rest", "rest"), ("get --clients 'rest*' rest", "rest")):
+        shell.type(f"beckon {typed}\t\x01printf '<%s>' \n")  # the line, once completed, is printed word by word
+        shell.wait(f"<{completed}>")
