@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 from collections import Counter
+from datetime import datetime
 
 import pytest
 
@@ -100,6 +101,19 @@ def peak_kb(pid):
         return next(int(line.split()[1]) for line in file if line.startswith("VmHWM:"))
 
 
+def assert_small(house):
+    if not SANITIZED:
+        assert peak_kb(house.coordinator.pid) < RSS_KB
+
+
+def assert_ramp_held(rows):
+    """At no time were more asked than the ramp lets through from then on, and once again at its edge."""
+    level, last = 0, 0
+    for at in sorted(datetime.fromisoformat(row["createdAt"].rstrip("Z")).timestamp() for row in rows):
+        level, last = max(0, level - RAMP * (at - last)) + 1, at
+        assert level <= 1.2 * RAMP, (RAMP, Counter(row["createdAt"] for row in rows))
+
+
 def report_lists(took):
     for path, values in took.items():
         print(f"GET {path}: {len(values)} answers, median {percentile(values, 0.5):.1f} ms, p99 {percentile(values, 0.99):.1f} ms,"
@@ -127,8 +141,8 @@ def test_a_batch_over_all_devices_brings_every_file_while_lists_stay_quick(house
         data = house.contents[row["clientId"]]
         assert row["sha256"] == hashlib.sha256(data).hexdigest()
         assert house.stored(row["clientId"], row["requestId"]).read_bytes() == data
-    if not SANITIZED:
-        assert peak_kb(house.coordinator.pid) < RSS_KB
+    assert_ramp_held(rows)
+    assert_small(house)
     if LONG:
         assert all(percentile(values, 0.99) < P99_MS for values in took.values())
 
@@ -154,7 +168,8 @@ def test_the_page_follows_a_batch_that_it_began_while_lists_stay_quick(house, tm
     prober = house.closing(Prober(house, BEFORE_ALL, "/clients", "/downloads"))
     page.click(f"text=Ask {AGENTS} devices")
     page.sees(".panel .figures")
-    wait_done(house, page.run("return page.url()").rsplit("/", 1)[1])
+    batch = page.run("return page.url()").rsplit("/", 1)[1]
+    wait_done(house, batch)
     page.sees(f"text={AGENTS} completed of {AGENTS}")
     took = prober.finish()
     shown = page.run("return page.evaluate(() => window.seen.filter((text, at) => text && text !== window.seen[at - 1]))")
@@ -165,6 +180,8 @@ def test_the_page_follows_a_batch_that_it_began_while_lists_stay_quick(house, tm
     assert completed == sorted(completed) and completed[-1] == AGENTS
     assert len(set(completed)) > AGENTS / RAMP / 2, "a step every other second at least"
     assert page.faults() == []
+    assert_ramp_held(rows_of(house, batch))
+    assert_small(house)
     if LONG:
         assert all(percentile(values, 0.99) < P99_MS for values in took.values())
 
@@ -193,6 +210,9 @@ def test_each_user_sees_the_events_of_his_own_devices_only(house):
         assert not watcher.of("reset")
         for kind, data in watcher.events()[::10]:
             contract.check_event(kind, data)
+    for batch in (of_all, of_north):
+        assert_ramp_held(rows_of(house, batch))
+    assert_small(house)
 
 
 def completed(watcher, batch):
