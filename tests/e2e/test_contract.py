@@ -71,11 +71,18 @@ def test_client_made_from_the_document_pulls_a_file(npm, house, agent):
     assert said["sha256"] == said["row"]["sha256"] == hashlib.sha256(data).hexdigest()
 
 
-def test_curl_script_of_the_older_design_works_word_for_word(house, agent, folder):
+@pytest.fixture
+def older(house, folder):
+    """Runs a script for the older design with the .curlrc that protocol.md says, and returns the finished process."""
     (folder / ".curlrc").write_text(f"cacert = {house.pki.ca}\noauth2-bearer = {house.token}\nnoproxy = *\n")
+    return lambda script, path: subprocess.run(
+        ["sh", script, house.coordinator_url, "restaurant_1", path], cwd=folder, env=environment(CURL_HOME=str(folder)), capture_output=True,
+        text=True, timeout=60 * SLOWNESS, check=False)
+
+
+def test_curl_script_of_the_older_design_works_word_for_word(house, agent, older):
     data = os.urandom(100_000)
-    done = subprocess.run([HERE / "older.sh", house.coordinator_url, "restaurant_1", agent.file("older.bin", data)], cwd=folder,
-                          env=environment(CURL_HOME=str(folder)), capture_output=True, text=True, timeout=60 * SLOWNESS, check=False)
+    done = older(HERE / "older.sh", agent.file("older.bin", data))
     assert done.returncode == 0, done.stdout + done.stderr
     health, clients, downloads, row = map(json.loads, done.stdout.splitlines())
     assert health["status"] == "ok" and health["timestamp"]
@@ -90,6 +97,17 @@ def test_protocol_md_explains_each_reason_of_the_rest_api():
     explained = [reason for row in re.findall(r"^\| (`[A-Z_`, ]+) \|", text, re.MULTILINE) for reason in re.findall("[A-Z_]+", row)]
     known = contract.document("openapi")["components"]["schemas"]["Problem"]["properties"]["reason"]["x-extensible-enum"]
     assert sorted(explained) == sorted(known)
+
+
+def test_curl_script_of_the_older_design_ends_at_a_missing_file_with_the_addition_of_protocol_md(agent, older, folder):
+    addition = re.search(r"(?m)^\| (sed .*)$", (ROOT / "docs" / "protocol.md").read_text())[0]
+    text, end_of_its_look = (HERE / "older.sh").read_text(), "| cut -d '\"' -f 4)"
+    assert text.count(end_of_its_look) == 1
+    (folder / "older.sh").write_text(text.replace(end_of_its_look, f"{end_of_its_look[:-1]} {addition})"))
+    done = older(folder / "older.sh", agent.files / "no-such-file")
+    assert done.returncode == 1 and done.stderr == "", done.stderr
+    row = json.loads(done.stdout.splitlines()[-1])
+    assert (row["status"], row["error"]["reason"]) == ("rejected", "FILE_NOT_FOUND")
 
 
 # what is said
