@@ -308,14 +308,15 @@ static bool has_room(const Control *control, const char *client)
 }
 
 /* NULL if there are too many, or no memory. */
-static Doubt *add_doubt(Control *control, const char *client, const char *id)
+static Doubt *add_doubt(Control *control, const Request *request)
 {
-    Doubt *doubt = has_room(control, client) ? calloc(1, sizeof(*doubt)) : NULL;
+    Doubt *doubt = has_room(control, request->client) ? calloc(1, sizeof(*doubt)) : NULL;
     if (!doubt)
         return NULL;
-    (void)snprintf(doubt->client, sizeof(doubt->client), "%s", client);
-    (void)snprintf(doubt->id, sizeof(doubt->id), "%s", id);
-    if (sorted_insert(&control->doubts, &(RequestKey){client, id}, doubt) == 0)
+    memcpy(doubt->client, request->client, sizeof(doubt->client));
+    memcpy(doubt->id, request->id, sizeof(doubt->id));
+    memcpy(doubt->traceparent, request->traceparent, sizeof(doubt->traceparent));
+    if (sorted_insert(&control->doubts, &(RequestKey){doubt->client, doubt->id}, doubt) == 0)
         return doubt;
     free(doubt);
     return NULL;
@@ -324,6 +325,7 @@ static Doubt *add_doubt(Control *control, const char *client, const char *id)
 /* 0 or a negative errno. */
 static int ask(Control *control, Doubt *doubt)
 {
+    TRACED(doubt->traceparent);
     int r = command_send(control, TOPIC_CMD_RECEIPT, doubt->client, doubt->id, "{}");
     if (!command_is_busy(r))
         doubt->due_ms =
@@ -332,13 +334,14 @@ static int ask(Control *control, Doubt *doubt)
 }
 
 /* Without room for a doubt it is asked once. */
-void command_ask_receipt(Control *control, const char *client, const char *id)
+void command_ask_receipt(Control *control, const Request *request)
 {
-    Doubt *doubt = sorted_find(&control->doubts, &(RequestKey){client, id});
+    Doubt *doubt = sorted_find(&control->doubts, &(RequestKey){request->client, request->id});
     if (!doubt)
-        doubt = add_doubt(control, client, id);
+        doubt = add_doubt(control, request);
     if (!doubt) {
-        (void)command_send(control, TOPIC_CMD_RECEIPT, client, id, "{}");
+        TRACED(request->traceparent);
+        (void)command_send(control, TOPIC_CMD_RECEIPT, request->client, request->id, "{}");
         return;
     }
     doubt->asked = 0;
@@ -349,7 +352,7 @@ void command_ask_receipt(Control *control, const char *client, const char *id)
 /* Without room the later ones are asked, as they come first. */
 static int load_doubt(void *userdata, const Request *request)
 {
-    (void)add_doubt(userdata, request->client, request->id);
+    (void)add_doubt(userdata, request);
     return 0;
 }
 

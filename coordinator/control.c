@@ -420,7 +420,7 @@ static void expire(Control *control, Open *open)
     (void)problem_set(&problem, ERROR_DEADLINE_EXCEEDED, "EXPIRED",
                       "The request was not finished in time. Is the device online? Ask again.");
     if (control_change(control, request, REQUEST_EVENT_EXPIRED, &problem) == 0)
-        command_ask_receipt(control, client, id);
+        command_ask_receipt(control, request);
 }
 
 /* Whether the broker takes more. */

@@ -47,6 +47,7 @@ typedef struct Open {
 typedef struct Doubt {
     char client[CLIENT_ID_SIZE];
     char id[UPLOAD_ID_SIZE];
+    char traceparent[TRACEPARENT_SIZE];
     int64_t due_ms; /* monotonic; when it is asked again */
     unsigned asked;
 } Doubt;
@@ -174,7 +175,7 @@ typedef struct Window {
 void command_publish(Control *control, Open *open, const Request *request);
 void command_publish_cancel(Control *control, const Request *request);
 /* Of a request that has ended without one: now, and a few times in the next hour. */
-void command_ask_receipt(Control *control, const char *client, const char *id);
+void command_ask_receipt(Control *control, const Request *request);
 /* After a start: the questions of an earlier process are asked again, from the first one on. 0 or a negative
  * errno. */
 int command_load_doubts(Control *control) MUST_CHECK;

@@ -77,7 +77,7 @@ static void after_status(Control *control, const Request *request, RequestEvent 
     if (event == REQUEST_EVENT_DONE && open)
         command_expect_receipt(control, open);
     if (request->state == UPLOAD_FAILED || request->state == UPLOAD_CANCELLED)
-        command_ask_receipt(control, request->client, request->id);
+        command_ask_receipt(control, request);
     command_release(control, request->client);
 }
 
@@ -113,7 +113,7 @@ static void change_by_status(Control *control, Request *request, RequestEvent ev
     }
     if (!is_new && request_next(request->state, event) == request->state) {
         if (event == REQUEST_EVENT_DONE && request->state != UPLOAD_COMPLETED)
-            command_ask_receipt(control, request->client, request->id); /* it is there, but believed lost */
+            command_ask_receipt(control, request); /* it is there, but believed lost */
         return;
     }
     if (is_new) {

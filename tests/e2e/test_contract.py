@@ -177,11 +177,12 @@ def assert_all_were_answered(name):
 
 
 def test_every_message_is_as_written(house, pki, agent):
-    """Heard where the broker lets one: as an operator, as a device, and as coordinator and receiver do."""
-    house.observer(subscribe=("beckon/v1/+/status/+", "beckon/v1/+/receipt/+", "beckon/v1/+/presence"))
-    house.observer("coordinator", subscribe=("beckon/v1/+/removed/+",))
-    house.observer("receiver", subscribe=("beckon/v1/+/cmd/receipt/+", "beckon/v1/+/cmd/cancel/+", "beckon/v1/+/cmd/remove/+"))
-    device = house.closing(Observer(house.devices_port, pki.ca, pki.client("restaurant_2"), subscribe=("beckon/v1/restaurant_2/cmd/#",)))
+    """Heard where the broker lets one: as an operator, as a device, and as coordinator and receiver do; with its user properties."""
+    house.observer(subscribe=("beckon/v1/+/status/+", "beckon/v1/+/receipt/+", "beckon/v1/+/presence"), mqtt5=True)
+    house.observer("coordinator", subscribe=("beckon/v1/+/removed/+",), mqtt5=True)
+    house.observer("receiver", subscribe=("beckon/v1/+/cmd/receipt/+", "beckon/v1/+/cmd/cancel/+", "beckon/v1/+/cmd/remove/+"), mqtt5=True)
+    device = house.closing(Observer(house.devices_port, pki.ca, pki.client("restaurant_2"), subscribe=("beckon/v1/restaurant_2/cmd/#",),
+                                    mqtt5=True))
     device.publish("beckon/v1/restaurant_2/presence", {"online": True})
     house.wait_online("restaurant_2")
     silent = house.ask("restaurant_2", "/srv/nobody/answers")
@@ -226,5 +227,23 @@ def test_what_does_not_fit_is_noticed(answer):
 def test_message_that_does_not_fit_is_noticed(topic, payload):
     contract.check_message(f"beckon/v1/restaurant_1/{topic}", payload)
     assert len(contract.take_faults()) == 1
+
+
+TRACE = ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+
+
+@pytest.mark.parametrize("topic, properties, faults", [
+    ("cmd/cancel/1", [TRACE], 0),
+    ("cmd/cancel/1", None, 0),
+    ("cmd/cancel/1", [], 1),
+    ("cmd/cancel/1", [("traceparent", "nonsense")], 1),
+    ("cmd/cancel/1", [TRACE, TRACE], 1),
+    ("cmd/cancel/1", [TRACE, ("colour", "red")], 1),
+    ("presence", [], 0),
+    ("presence", [TRACE], 1),
+])
+def test_user_property_that_does_not_fit_is_noticed(topic, properties, faults):
+    contract.check_message(f"beckon/v1/restaurant_1/{topic}", b'{"online":false}' if topic == "presence" else b"{}", properties)
+    assert len(contract.take_faults()) == faults
 
 

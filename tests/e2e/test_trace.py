@@ -124,6 +124,27 @@ def test_with_mqtt_5_a_device_gets_it_as_user_property(house):
     assert with_properties(device, request) == {("cmd/upload", CALLER), ("cmd/cancel", CALLER)}
 
 
+def test_with_mqtt_5_the_receiver_gets_it_as_user_property(house):
+    """Asked whether it has what did not come in time, again after a restart too, and to remove what it has."""
+    receiver = house.observer("receiver", subscribe=["beckon/v1/+/cmd/receipt/+", "beckon/v1/+/cmd/remove/+"], mqtt5=True)
+    silent = house.closing(Observer(house.devices_port, house.pki.ca, house.pki.client("restaurant_3")))
+    silent.publish("beckon/v1/restaurant_3/presence", {"online": True})
+    house.wait_online("restaurant_3")
+    late = house.api().request("POST", "/download", {"clientId": "restaurant_3", "fileName": "/x", "expires": 1},
+                               {"traceparent": CALLER}).json()["requestId"]
+    house.wait_status(late, "expired")
+    receiver.wait_for(f"beckon/v1/restaurant_3/cmd/receipt/{late}")
+    house.coordinator.restart()
+    wait_until(lambda: len(receiver.on(f"beckon/v1/restaurant_3/cmd/receipt/{late}")) > 1, "the question after the restart")
+    house.wait_online("restaurant_1")
+    removed, _ = ask(house, house.agents["restaurant_1"].file("removed", b"r"), traceparent=CALLER)
+    house.wait_status(removed, "completed")
+    assert house.api().request("DELETE", f"/download/{removed}/content").status == 202
+    receiver.wait_for(f"beckon/v1/restaurant_1/cmd/remove/{removed}")
+    assert with_properties(receiver, late) == {("cmd/receipt", CALLER)}
+    assert with_properties(receiver, removed) == {("cmd/remove", CALLER)}
+
+
 @pytest.mark.parametrize("given", [CALLER, "nonsense", ""])
 def test_a_command_s_user_property_is_its_trace_where_its_json_has_none(house, upload, given):
     operator = house.observer(mqtt5=True)

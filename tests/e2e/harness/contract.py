@@ -239,12 +239,31 @@ def check_event(kind, data):
 # messages
 
 
+class Message:
+    """What is said on a channel. Its headers are user properties: with MQTT 5 there are exactly those that a trait names."""
+
+    def __init__(self, name, piece):
+        piece = resolved(name, piece)
+        named = {}
+        for trait in piece.get("traits", []):
+            named.update(resolved(name, trait)["headers"]["properties"])
+        self.payload = Schema(name, piece["payload"], Draft7Validator)
+        self.headers = Schema(name, {"properties": named, "required": list(named), "additionalProperties": False}, Draft7Validator)
+
+    def mistake(self, value, properties):
+        found = self.payload.mistake(value)
+        if found or properties is None:
+            return found
+        found = self.headers.mistake(dict(properties)) or (len(dict(properties)) < len(properties) and "one of them twice")
+        return f"user properties: {found}" if found else None
+
+
 @functools.lru_cache(None)
 def channels():
     """[(its name, pattern of its topic, its messages)]"""
     name = "asyncapi"
     return [(title, re.compile(re.sub(r"\{[^}]*\}", "[^/]+", channel["address"])),
-             [Schema(name, resolved(name, message)["payload"], Draft7Validator) for message in channel["messages"].values()])
+             [Message(name, message) for message in channel["messages"].values()])
             for title, channel in document(name)["channels"].items()]
 
 
@@ -254,21 +273,22 @@ def published(topic, payload):
         _published.add((topic, payload))
 
 
-def check_message(topic, payload):
+def check_message(topic, payload, properties=None):
+    """properties: the MQTT 5 user properties, [(name, value)]; None: heard with MQTT 3.1.1."""
     with _lock:
         if (topic, payload) in _published:
             return
-    name, schemas = next(((name, schemas) for name, pattern, schemas in channels() if pattern.fullmatch(topic)), (None, None))
+    name, messages = next(((name, messages) for name, pattern, messages in channels() if pattern.fullmatch(topic)), (None, None))
     seen.add(("asyncapi", name))
-    mistake = message_mistake(schemas, payload) if schemas else "no document names this topic"
+    mistake = message_mistake(messages, payload, properties) if messages else "no document names this topic"
     if mistake:
         note(f"on {topic}", mistake, payload)
 
 
-def message_mistake(schemas, payload):
+def message_mistake(messages, payload, properties):
     try:
         value = json.loads(payload)
     except ValueError:
         return "it is not JSON"
-    mistakes = [schema.mistake(value) for schema in schemas]
+    mistakes = [message.mistake(value, properties) for message in messages]
     return None if None in mistakes else mistakes[0]

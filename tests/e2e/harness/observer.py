@@ -35,6 +35,7 @@ class Observer:
         self.connect_result = None
         self.disconnects = []
         self._lock = threading.Lock()
+        self._mqtt5 = mqtt5
         self._client = Client(client_id=client_id, clean_session=None if mqtt5 else True, protocol=mqtt.MQTTv5 if mqtt5 else mqtt.MQTTv311)
         self._client.tls_set(str(ca), str(identity[0]), str(identity[1]), tls_version=ssl.PROTOCOL_TLS_CLIENT)
         self._client.on_connect = lambda client, data, flags, code, *properties: setattr(self, "connect_result", code)
@@ -91,7 +92,8 @@ class Observer:
         return self._client.publish(topic, text, **options)
 
     def _heard(self, client, data, message):
-        contract.check_message(message.topic, message.payload)
+        properties = getattr(message.properties, "UserProperty", []) if self._mqtt5 else None
+        contract.check_message(message.topic, message.payload, properties)
         with self._lock:
             self.messages.append((message.topic, message.payload))
-            self.user_properties.append((message.topic, dict(getattr(getattr(message, "properties", None), "UserProperty", []))))
+            self.user_properties.append((message.topic, dict(properties or [])))
