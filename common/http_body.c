@@ -3,8 +3,11 @@
 #include <errno.h>
 #include <microhttpd.h>
 #include <poll.h>
+#include <sys/socket.h>
 
 #define FILE_BLOCK ((size_t)64 * 1024)
+#define STREAM_BUFFER (128 * 1024) /* the kernel's, which would grow to megabytes for a reader that stalls   \
+                                    */
 
 /* A file */
 
@@ -88,11 +91,17 @@ void http_stream_wake(HttpStream *stream)
     MHD_resume_connection(stream->connection);
 }
 
-bool http_stream_is_deserted(const HttpStream *stream)
+static int fd_of(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(stream->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    struct pollfd peer = {.fd = info ? info->connect_fd : -1, .events = POLLRDHUP};
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+
+    return info ? info->connect_fd : -1;
+}
+
+bool http_stream_is_deserted(const HttpStream *stream)
+{
+    struct pollfd peer = {.fd = fd_of(stream->connection), .events = POLLRDHUP};
 
     return poll(&peer, 1, 0) > 0 && (peer.revents & (POLLRDHUP | POLLHUP | POLLERR));
 }
@@ -106,10 +115,12 @@ static struct MHD_Response *make_stream_body(HttpResponse *response, struct MHD_
     *stream = (HttpStream){.connection = connection, .source = response->source};
     struct MHD_Response *made = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, HTTP_STREAM_MIN,
                                                                   stream_read, stream, stream_free);
-    if (made)
-        response->source.free = NULL; /* taken over */
-    else
+    if (!made) {
         free(stream);
+        return NULL;
+    }
+    response->source.free = NULL; /* taken over */
+    (void)setsockopt(fd_of(connection), SOL_SOCKET, SO_SNDBUF, &(int){STREAM_BUFFER}, sizeof(int));
     return made;
 }
 

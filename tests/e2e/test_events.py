@@ -1,5 +1,6 @@
 """GET /events and `beckon watch`: what happens is told as it happens, once, in order, and again after a break."""
 
+import json
 import os
 import re
 import signal
@@ -335,6 +336,7 @@ def test_readers_that_stop_reading_are_cut_off_and_cost_nothing(house, listen):
     late.read()
     wait_until(lambda: late.ended, "its stream to be ended")
     assert numbers(late) == list(range(len(numbers(late)))) and 0 < len(numbers(late)) < bursts * BURST
+    assert sum(len(json.dumps(event.data)) for event in late.events) < 1_000_000, "what the kernel holds for it is bounded"
     listen(last_id=late.events[-1].id).wait("reset")
     for one in stalled:
         one.close()
