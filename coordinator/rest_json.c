@@ -31,6 +31,12 @@ static bool add_size(cJSON *object, const Request *request)
     return cJSON_AddNullToObject(object, "size") != NULL;
 }
 
+/* 0: not given. */
+static bool add_limit(cJSON *object, const char *name, uint64_t limit)
+{
+    return limit > 0 ? json_add_u64(object, name, limit) : cJSON_AddNullToObject(object, name) != NULL;
+}
+
 static bool add_sha256(cJSON *object, const Request *request)
 {
     char hex[SHA256_HEX_SIZE] = "";
@@ -52,6 +58,9 @@ cJSON *rest_request_json(const Request *request)
         add_text(object, "clientId", request->client) && add_text(object, "fileName", request->path) &&
         add_text(object, "status", upload_state_name(request->state)) &&
         add_bool(object, "cancelRequested", request->cancel_asked) &&
+        add_limit(object, "maxSize", request->max_size_bytes) &&
+        add_limit(object, "rate", request->rate_bytes_per_s) &&
+        add_text(object, "receiver", request->receiver) &&
         json_add_u64(object, "bytesReceived", request->sent_bytes) && add_size(object, request) &&
         add_sha256(object, request) && add_text(object, "filePath", request->stored) &&
         rest_add_time(object, "createdAt", request->created_ms) &&
@@ -107,9 +116,7 @@ cJSON *rest_batch_json(const Batch *batch)
         rest_add_time(object, "createdAt", batch->created_ms) &&
         add_text(object, "state", batch_state_name(batch)) &&
         json_add_u64(object, "matched", batch->matched) && add_counts(object, &batch->counts) &&
-        json_add_u64(object, "ramp", batch->ramp) &&
-        (batch->max_failures ? json_add_u64(object, "maxFailures", batch->max_failures)
-                             : cJSON_AddNullToObject(object, "maxFailures") != NULL) &&
+        json_add_u64(object, "ramp", batch->ramp) && add_limit(object, "maxFailures", batch->max_failures) &&
         add_text(object, "createdBy", batch->maker))
         return object;
     cJSON_Delete(object);

@@ -1,66 +1,118 @@
 // What the page knows, kept up to date by the coordinator's events. Views subscribe and read; nothing else
 // writes here.
+//
+// After a gap in the events nothing that was known before it counts: the lists, and what the shown view has asked
+// for beyond them, are loaded anew, and the rest is forgotten.
 
 import * as api from "/web/api.js";
 
 const KEPT_REQUESTS = 2000; // in memory; older ones are asked for when somebody scrolls to them
 const RATE_WINDOW_MS = 10000;
+const IDLE_MS = 5000;
 const PAINT_EVERY_MS = 250;
-const REOPEN_MS = 5000;
+const TICK_MS = 2000;
+const TICKS_PER_PAINT = 5; // while nothing runs; "3 min ago" grows old too
+const RETRY_MS = 5000;
 
 export const clients = new Map();
 export const requests = new Map(); // by requestId; newest first when listed
 export const batches = new Map();
-const progress = new Map(); // requestId => [{ at, bytes }]
+const progress = new Map(); // requestId => [{ at, bytes }], one for each time that there were more
 
-const readers = new Set();
+const readers = new Set(); // { paint, read }
+let report = () => {};
 let paintTimer = 0;
+let tickTimer = 0;
+let retryTimer = 0;
 let reopenTimer = 0;
 let source = null;
-let told = null; // ids of devices and batches that events have told of while the lists are on their way
+let opened = false; // the events flow
+let resumable = false; // an event has come: after a broken connection the coordinator goes on behind it, or says that it can't
+let loaded = false; // the lists are true
+let failure = null; // why they could not be loaded
+let loads = 0; // how often they were asked for
+let told = null; // ids that were heard of while the lists are on their way
 
 export const FINAL = new Set(["completed", "failed", "rejected", "cancelled", "expired"]);
 
-// callback runs at most a few times a second, however many events come. Returns how to stop.
-export function subscribe(callback) {
-  readers.add(callback);
-  return () => readers.delete(callback);
+// paint runs at most a few times a second, however many events come. read, if there is one, asks for what the lists
+// do not have: a promise of { requests, batches }. It is called now, and after each gap. Returns how to stop.
+export function subscribe(paint, read = null) {
+  const reader = { paint, read };
+  readers.add(reader);
+  if (read) look(read);
+  return () => readers.delete(reader);
 }
 
 function changed() {
   paintTimer ||= setTimeout(() => {
     paintTimer = 0;
-    for (const reader of [...readers]) reader();
+    for (const { paint } of [...readers]) paint();
   }, PAINT_EVERY_MS);
 }
+
+// "" if the lists are true, or a sentence.
+export function missing() {
+  if (loaded) return "";
+  return failure ? `It could not be loaded: ${failure.message} Trying again…` : "Loading…";
+}
+
+function showState() {
+  if (!opened) report("away");
+  else if (loaded) report("live");
+  else report(failure ? "failed" : "loading");
+}
+
+// --- how fast ---
+
+function sample(request) {
+  if (request.status !== "running" || request.bytesReceived === 0) {
+    progress.delete(request.requestId);
+    return;
+  }
+  const now = performance.now();
+  let samples = progress.get(request.requestId) ?? [];
+  if (samples.at(-1)?.bytes > request.bytesReceived) samples = []; // it has begun anew
+  if (samples.at(-1)?.bytes !== request.bytesReceived) samples.push({ at: now, bytes: request.bytesReceived });
+  while (samples.length > 2 && now - samples[0].at > RATE_WINDOW_MS) samples.shift();
+  progress.set(request.requestId, samples);
+}
+
+// While the events did not flow nobody knows how fast it was.
+function restartSamples() {
+  const at = performance.now();
+  for (const samples of progress.values()) samples.splice(0, samples.length, { at, bytes: samples.at(-1).bytes });
+}
+
+// { rate, left } in bytes a second and seconds (left: null if the size is not known); { idle }, for how many seconds
+// nothing has come, if that is long; or null while there is nothing to tell.
+export function speed(request) {
+  const samples = progress.get(request.requestId);
+  if (!samples || !opened || request.bytesReceived === request.size) return null;
+  const now = performance.now();
+  const first = samples[0];
+  const last = samples.at(-1);
+  const usual = samples.length > 1 ? (last.at - first.at) / (samples.length - 1) : 0;
+  if (now - last.at > Math.max(IDLE_MS, 3 * usual)) return { idle: (now - last.at) / 1000 };
+  if (samples.length < 2) return null;
+  const rate = (1000 * (last.bytes - first.bytes)) / (now - first.at);
+  return { rate, left: request.size === null ? null : (request.size - request.bytesReceived) / rate };
+}
+
+// --- what is told ---
 
 export function noteRequest(request) {
   const known = requests.get(request.requestId);
   if (known && known.updatedAt > request.updatedAt) return;
+  told?.add(request.requestId);
   requests.set(request.requestId, { ...known, ...request });
-  if (FINAL.has(request.status)) {
-    progress.delete(request.requestId);
-  } else if (request.bytesReceived > 0) {
-    const samples = progress.get(request.requestId) ?? [];
-    const now = performance.now();
-    samples.push({ at: now, bytes: request.bytesReceived });
-    while (samples.length > 2 && now - samples[0].at > RATE_WINDOW_MS) samples.shift();
-    progress.set(request.requestId, samples);
+  sample(request);
+  while (requests.size > KEPT_REQUESTS) {
+    const [oldest] = requests.keys();
+    requests.delete(oldest);
+    progress.delete(oldest);
   }
-  while (requests.size > KEPT_REQUESTS) requests.delete(requests.keys().next().value);
   changed();
-}
-
-// { rate, left } in bytes a second and seconds, or null while there is nothing to tell.
-export function speed(request) {
-  const samples = progress.get(request.requestId);
-  if (!samples || samples.length < 2) return null;
-  const first = samples[0];
-  const last = samples[samples.length - 1];
-  const seconds = (last.at - first.at) / 1000;
-  const rate = seconds > 0 ? (last.bytes - first.bytes) / seconds : 0;
-  if (rate <= 0) return null;
-  return { rate, left: request.size === null ? null : (request.size - request.bytesReceived) / rate };
 }
 
 export function newestRequests() {
@@ -79,69 +131,144 @@ export function noteBatch(batch) {
   changed();
 }
 
+// --- what is asked for ---
+
+function retry() {
+  retryTimer ||= setTimeout(load, RETRY_MS);
+}
+
+// Notes what read() finds. If it fails, everything is asked for again after a pause.
+export async function look(read) {
+  const then = loads;
+  try {
+    const seen = await read();
+    if (then !== loads) return; // it may be from before a gap
+    [...(seen.requests ?? [])].reverse().forEach(noteRequest);
+    (seen.batches ?? []).forEach(noteBatch);
+    changed();
+  } catch (error) {
+    if (!(error instanceof api.ApiError)) throw error;
+    if (then === loads && source) retry();
+  }
+}
+
 // The list as it was when it was asked for, except for what has been heard since.
 function replace(map, list, keyOf, heard) {
-  for (const key of [...map.keys()]) if (!heard.has(key)) map.delete(key);
-  for (const item of list) if (!heard.has(keyOf(item))) map.set(keyOf(item), item);
+  const newer = [...map].filter(([key]) => heard.has(key));
+  map.clear();
+  for (const item of list) map.set(keyOf(item), item);
+  for (const [key, item] of newer) map.set(key, item);
 }
 
 async function load() {
+  clearTimeout(retryTimer);
+  retryTimer = 0;
+  const ours = ++loads;
   const heard = (told = new Set());
-  const [seenClients, page, seenBatches] = await Promise.all([
-    api.clients(),
-    api.requests({ limit: "100" }),
-    api.batches(),
-  ]);
-  if (told !== heard) return; // logged out meanwhile, or asked again
-  told = null;
-  replace(clients, seenClients, (client) => client.id, heard);
-  for (const request of [...page.downloads].reverse()) noteRequest(request);
-  replace(batches, seenBatches, (batch) => batch.batchId, heard);
+  const views = [...readers].filter(({ read }) => read).map(({ read }) => read());
+  try {
+    const [seenClients, page, seenBatches, ...seen] = await Promise.all([
+      api.clients(),
+      api.requests({ limit: "100" }),
+      api.batches(),
+      ...views,
+    ]);
+    if (ours !== loads) return; // logged out meanwhile, or asked again
+    replace(clients, seenClients, (client) => client.id, heard);
+    const rows = [...page.downloads, ...seen.flatMap((some) => some.requests ?? [])].reverse();
+    replace(requests, rows, (request) => request.requestId, heard);
+    replace(batches, [...seenBatches, ...seen.flatMap((some) => some.batches ?? [])], (batch) => batch.batchId, heard);
+    for (const id of progress.keys()) if (!requests.has(id)) progress.delete(id);
+    requests.forEach(sample);
+    told = null;
+    loaded = true;
+    failure = null;
+  } catch (error) {
+    if (!(error instanceof api.ApiError)) throw error;
+    if (ours !== loads) return;
+    failure = error;
+    retry();
+  }
+  showState();
   changed();
 }
 
-const parse = (reader) => (event) => reader(JSON.parse(event.data));
+function loadAnew() {
+  loaded = false;
+  failure = null;
+  load();
+  showState();
+}
 
-function open(onState) {
+// --- the stream ---
+
+const parse = (reader) => (event) => {
+  resumable = true;
+  reader(JSON.parse(event.data));
+};
+
+function open() {
   source?.close();
-  source = new EventSource("/events");
-  source.addEventListener("open", () => onState("live"));
-  source.addEventListener("client", parse(noteClient));
-  source.addEventListener("request", parse(noteRequest));
-  source.addEventListener("batch", parse(noteBatch));
-  source.addEventListener("reset", () => load().catch(() => onState("away")));
-  source.addEventListener("error", () => {
-    onState("away");
-    if (source?.readyState === EventSource.CLOSED) reopenTimer = setTimeout(() => reopen(onState), REOPEN_MS);
+  const stream = (source = new EventSource("/events"));
+  opened = resumable = false;
+  stream.addEventListener("open", () => {
+    opened = true;
+    restartSamples();
+    if (!resumable) loadAnew(); // only now: what happens from here on is told
+    showState();
+  });
+  stream.addEventListener("client", parse(noteClient));
+  stream.addEventListener("request", parse(noteRequest));
+  stream.addEventListener("batch", parse(noteBatch));
+  stream.addEventListener("reset", parse(loadAnew));
+  stream.addEventListener("error", () => {
+    opened = false;
+    if (stream.readyState === EventSource.CLOSED) {
+      loaded = false;
+      reopenTimer = setTimeout(reopen, RETRY_MS);
+    }
+    if (!loaded) retry(); // better the lists of a moment ago than none
+    showState();
+    changed();
   });
 }
 
 // The browser connects again by itself after a broken connection, but not after an answer such as 502 or 401.
-async function reopen(onState) {
-  let ours = source;
+async function reopen() {
+  const ours = source;
   try {
-    await api.clients(); // tells whoever listens if we are logged out
-    if (source !== ours) return;
-    open(onState);
-    ours = source;
-    await load();
+    await api.requests({ limit: "1" }); // tells whoever listens if we are logged out
+    if (source === ours) open();
   } catch (error) {
-    if (error.status !== 401 && source === ours) reopenTimer = setTimeout(() => reopen(onState), REOPEN_MS);
+    if (error.status !== 401 && source === ours) reopenTimer = setTimeout(reopen, RETRY_MS);
   }
 }
 
-// Opens the stream of events, then loads the lists: what happens in between is not missed. onState hears
-// "live" or "away".
-export async function start(onState) {
+function tick() {
+  if (progress.size > 0 || ++tick.count % TICKS_PER_PAINT === 0) changed();
+}
+tick.count = 0;
+
+// Opens the stream of events and loads the lists. onState hears "live"; "away": nothing is told; "loading"; or "failed":
+// the lists could not be loaded, which is tried again.
+export function start(onState) {
   stop();
-  open(onState);
-  await load();
+  report = onState;
+  open();
+  showState();
+  tickTimer = setInterval(tick, TICK_MS);
 }
 
 export function stop() {
+  clearInterval(tickTimer);
+  clearTimeout(retryTimer);
   clearTimeout(reopenTimer);
   source?.close();
-  source = told = null;
+  source = told = failure = null;
+  retryTimer = 0;
+  opened = loaded = false;
+  report = () => {};
+  loads++;
   clients.clear();
   requests.clear();
   batches.clear();
