@@ -31,10 +31,14 @@ class Browser:
     """One page at the coordinator's. launch: what goes before the command, as of a Daemon."""
 
     def __init__(self, driver, house, launch=(), **options):
-        self.url = house.coordinator_url
-        options |= {"chromium": shutil.which("chromium"), "url": self.url, "receiver": house.receiver_url, "timeoutMs": TIMEOUT_MS}
-        self.process = subprocess.Popen([*launch, "node", "browser.mjs", json.dumps(options)], cwd=driver, stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)
+        self.always = {"chromium": shutil.which("chromium"), "url": house.coordinator_url, "receiver": house.receiver_url,
+                       "timeoutMs": TIMEOUT_MS}
+        self.process = subprocess.Popen([*launch, "node", "browser.mjs", json.dumps(options | self.always)], cwd=driver,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def begin_anew(self, **options):
+        """As a new one, but sooner."""
+        self.run(options | self.always)
 
     def run(self, code):
         """Runs the body of an async function of (page, context, options, faults); returns its value."""
