@@ -14,7 +14,7 @@ export function whenLoggedOut(callback) {
   onLoggedOut = callback;
 }
 
-async function call(method, path, { body, headers } = {}) {
+async function call(method, path, { body, headers, redirect = "error" } = {}) {
   let response;
   try {
     response = await fetch(path, {
@@ -26,7 +26,7 @@ async function call(method, path, { body, headers } = {}) {
       },
       body: body ? JSON.stringify(body) : undefined,
       credentials: "same-origin",
-      redirect: "error",
+      redirect,
     });
   } catch {
     throw new ApiError(0, { detail: "The coordinator can't be reached. Is this device on the network?" });
@@ -38,7 +38,7 @@ async function call(method, path, { body, headers } = {}) {
   } catch {
     answer = null;
   }
-  if (response.ok) return answer;
+  if (response.ok || response.type === "opaqueredirect") return answer;
   if (response.status === 401 && path !== "/session") onLoggedOut();
   throw new ApiError(response.status, answer);
 }
@@ -59,6 +59,18 @@ export const requests = (filter) => call("GET", `/downloads${query(filter)}`);
 export const request = (id) => call("GET", `/download/${encodeURIComponent(id)}`);
 export const cancel = (id) => call("DELETE", `/download/${encodeURIComponent(id)}`);
 export const contentUrl = (id) => `/download/${encodeURIComponent(id)}/content`;
+
+// Whether the coordinator would send us to the file; throws its reason if not. HEAD stands in the audit log as what it
+// is, but has no words: those of a refusal are asked for.
+export async function mayFetch(id) {
+  try {
+    await call("HEAD", contentUrl(id), { redirect: "manual" });
+  } catch (error) {
+    if (error.status === 0 || error.status === 401) throw error;
+    await call("GET", contentUrl(id), { redirect: "manual" });
+  }
+}
+
 export const remove = (id) => call("DELETE", contentUrl(id));
 
 // The key makes a repeated click, or a repeat after a lost answer, the same request.

@@ -3,8 +3,8 @@
 import * as api from "/web/api.js";
 import { el, Rows, setAttribute, setText } from "/web/dom.js";
 import { globMatches, printable, time } from "/web/format.js";
-import { batches, clients, noteBatch, subscribe } from "/web/live.js";
-import { action, errorNotice, may, onlyLooking } from "/web/parts.js";
+import { batches, clients, missing, noteBatch, subscribe } from "/web/live.js";
+import { action, busy, errorNotice, explained, may, onlyLooking } from "/web/parts.js";
 import { requestList } from "/web/requests.js";
 
 const COUNTS = ["completed", "running", "queued", "unasked", "failed"];
@@ -90,22 +90,19 @@ function batchForm() {
     key = crypto.randomUUID();
   }
 
-  async function submit(event) {
-    event.preventDefault();
-    button.disabled = true;
-    answer.replaceChildren();
+  async function ask() {
     const wanted = { ...selection(kind.value, text.value.trim()), fileName: path.value, ramp: Number(ramp.value) };
     if (failures.value) wanted.maxFailures = Number(failures.value);
-    try {
-      const made = await api.ask(wanted, key);
-      localStorage.setItem("beckon.path", path.value);
-      noteBatch(await api.batch(made.batchId));
-      location.hash = `#/batch/${made.batchId}`;
-    } catch (error) {
-      answer.append(errorNotice(error));
-    } finally {
-      button.disabled = false;
-    }
+    const made = await api.ask(wanted, key);
+    localStorage.setItem("beckon.path", path.value);
+    noteBatch(await api.batch(made.batchId));
+    location.hash = `#/batch/${made.batchId}`;
+  }
+
+  function submit(event) {
+    event.preventDefault();
+    answer.replaceChildren();
+    busy(button, ask).catch((error) => answer.append(errorNotice(error)));
   }
 
   for (const input of [kind, text, path, ramp, failures]) input.addEventListener("input", preview);
@@ -125,13 +122,14 @@ function batchForm() {
 
 export function batchesView(view) {
   const list = el("ul", { class: "cards" });
-  const none = el("p", { class: "quiet-text" }, "No batch was made yet.");
+  const none = el("p", { class: "quiet-text" });
   const rows = new Rows(list, batchRow);
 
   function show() {
     const all = [...batches.values()].sort((a, b) => (a.createdAt < b.createdAt ? 1 : -1));
     rows.show(all.slice(0, 100), (batch) => batch.batchId);
     none.hidden = all.length > 0;
+    setText(none, missing() || "No batch was made yet.");
   }
   view.append(el("h1", {}, "Batches"), el("p", {}, "Ask many devices for the same file. Those that are offline answer when they come back."),
     may("pull") ? batchForm() : onlyLooking(), el("h2", {}, "Before"), list, none);
@@ -158,12 +156,18 @@ export function batchView(view, id) {
     }
     list.show();
   }
+
+  const read = () =>
+    explained(problem, async () => {
+      const [batch, rows] = await Promise.all([api.batch(id), list.read()]);
+      return { batches: [batch], ...rows };
+    });
+
   view.append(
     el("nav", { class: "crumbs", "aria-label": "Where you are" }, el("a", { href: "#/batches" }, "Batches"), " / ", id),
     title, problem, el("div", { class: "panel" }, el("div", { class: "headline" }, state, cancel), bar.node),
     el("h2", {}, "Requests"), list.node,
   );
   show();
-  api.batch(id).then(noteBatch).catch((error) => problem.replaceChildren(errorNotice(error)));
-  return subscribe(show);
+  return subscribe(show, read);
 }

@@ -2,9 +2,10 @@
 
 import * as api from "/web/api.js";
 import { el, Rows, setAttribute, setText } from "/web/dom.js";
-import { ago, printable } from "/web/format.js";
-import { clients, newestRequests, noteRequest, subscribe } from "/web/live.js";
-import { errorNotice, labelText, may, onlyLooking, presence, requestRow } from "/web/parts.js";
+import { ago, printable, roughly } from "/web/format.js";
+import { clients, missing, noteRequest, subscribe } from "/web/live.js";
+import { busy, errorNotice, labelText, may, onlyLooking, presence } from "/web/parts.js";
+import { requestList } from "/web/requests.js";
 
 const SHOWN_AT_ONCE = 200; // a list that nobody reads to its end need not be laid out to its end
 const PATH_KEY = "beckon.path"; // the path asked for last, per device and at all
@@ -24,6 +25,14 @@ function found() {
     .sort((a, b) => b.online - a.online || a.id.localeCompare(b.id, undefined, { numeric: true }));
 }
 
+// Heartbeats are no events: of a device that is online only the oldest time is known that its last one can have.
+function heardText(client) {
+  if (!client.lastHeartbeat) return "never heard";
+  if (!client.online) return `heard ${ago(client.lastHeartbeat)}`;
+  const seconds = (Date.now() - Date.parse(client.lastHeartbeat)) / 1000;
+  return `heard in the last ${seconds < 60 ? "minute" : roughly(seconds)}`;
+}
+
 function deviceRow(client) {
   const dot = el("span", { class: "dot" });
   const state = el("span", { class: "quiet-text" });
@@ -38,7 +47,7 @@ function deviceRow(client) {
     update(now) {
       setAttribute(dot, "data-online", String(now.online));
       setText(labels, printable(labelText(now.labels)));
-      setText(state, now.online ? `online, ${printable(now.version) || "version unknown"}` : `offline, heard ${ago(now.lastHeartbeat)}`);
+      setText(state, `${presence(now)}, ${printable(now.version) || "version unknown"}, ${heardText(now)}`);
     },
   };
 }
@@ -60,9 +69,10 @@ export function devicesView(view) {
     rows.show(all.slice(0, limit), (client) => client.id);
     more.hidden = all.length <= limit;
     const up = [...clients.values()].filter((client) => client.online).length;
-    setText(count, clients.size === 0
-      ? "No device has ever been seen. Start an agent: it appears here by itself."
-      : `${all.length} of ${clients.size} devices, ${up} online`);
+    const seen = `${all.length} of ${clients.size} devices, ${up} online`;
+    const why = missing();
+    if (clients.size > 0) setText(count, why ? `${seen}. ${why}` : seen);
+    else setText(count, why || "No device has ever been seen. Start an agent: it appears here by itself.");
   }
   input.addEventListener("input", () => {
     search = input.value;
@@ -107,25 +117,22 @@ function askForm(id) {
   const answer = el("div", { "aria-live": "polite" });
   let key = crypto.randomUUID();
 
+  async function ask() {
+    const made = await api.ask({ clientId: id, fileName: path.value }, key);
+    remember(id, path.value);
+    key = crypto.randomUUID();
+    noteRequest(await api.request(made.requestId));
+  }
+
   path.addEventListener("input", () => (key = crypto.randomUUID()));
   return el(
     "form",
     {
       class: "ask",
-      async onsubmit(event) {
+      onsubmit(event) {
         event.preventDefault();
-        button.disabled = true;
         answer.replaceChildren();
-        try {
-          const made = await api.ask({ clientId: id, fileName: path.value }, key);
-          remember(id, path.value);
-          key = crypto.randomUUID();
-          noteRequest(await api.request(made.requestId));
-        } catch (error) {
-          answer.append(errorNotice(error));
-        } finally {
-          button.disabled = false;
-        }
+        busy(button, ask).catch((error) => answer.append(errorNotice(error)));
       },
     },
     el("label", { for: "path" }, "File on the device"),
@@ -163,18 +170,14 @@ export function deviceView(view, id) {
   const known = facts();
   const dot = el("span", { class: "dot" });
   const problem = el("div");
-  const list = el("ul", { class: "cards" });
-  const none = el("p", { class: "quiet-text" }, "Nothing was asked of this device yet.");
-  const rows = new Rows(list, (request) => requestRow(request, { withClient: false }));
+  const list = requestList({ client: id }, { withClient: false, empty: "Nothing was asked of this device yet." });
   let client = clients.get(id) ?? null;
 
   function show() {
     client = { ...client, ...clients.get(id), lastHeartbeat: client?.lastHeartbeat ?? clients.get(id)?.lastHeartbeat };
     if (client.id) known.update(client);
     setAttribute(dot, "data-online", String(Boolean(client.online)));
-    const its = newestRequests().filter((request) => request.clientId === id);
-    rows.show(its.slice(0, SHOWN_AT_ONCE), (request) => request.requestId);
-    none.hidden = its.length > 0;
+    list.show();
   }
 
   async function look() {
@@ -188,13 +191,12 @@ export function deviceView(view, id) {
 
   view.append(
     el("nav", { class: "crumbs", "aria-label": "Where you are" }, el("a", { href: "#/devices" }, "Devices"), " / ", id),
-    el("h1", {}, dot, id), problem, known.node, may("pull") ? askForm(id) : onlyLooking(), el("h2", {}, "Requests"), list, none,
+    el("h1", {}, dot, id), problem, known.node, may("pull") ? askForm(id) : onlyLooking(), el("h2", {}, "Requests"), list.node,
   );
   show();
   look();
-  api.requests({ client: id, limit: "50" }).then((page) => page.downloads.reverse().forEach(noteRequest)).catch(() => {});
   const timer = setInterval(look, LOOK_EVERY_MS);
-  const unsubscribe = subscribe(show);
+  const unsubscribe = subscribe(show, list.read);
   return () => {
     clearInterval(timer);
     unsubscribe();

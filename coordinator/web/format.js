@@ -21,10 +21,15 @@ export function duration(seconds) {
   return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
 }
 
+// In its largest unit only.
+export function roughly(seconds) {
+  return duration(seconds).split(" ").slice(0, 2).join(" ");
+}
+
 export function ago(iso, now = Date.now()) {
   if (!iso) return "never";
   const seconds = (now - Date.parse(iso)) / 1000;
-  return seconds < 2 ? "just now" : `${duration(seconds).split(" ").slice(0, 2).join(" ")} ago`;
+  return seconds < 2 ? "just now" : `${roughly(seconds)} ago`;
 }
 
 export function time(iso) {
@@ -39,8 +44,13 @@ export function printable(text) {
   );
 }
 
+// null: of what somebody else has asked for, and the device has not said yet.
+export function pathText(path) {
+  return path === null ? "a file whose path is not known yet" : printable(path);
+}
+
 export function baseName(path) {
-  return path.slice(path.lastIndexOf("/") + 1) || path;
+  return path === null ? null : path.slice(path.lastIndexOf("/") + 1) || path;
 }
 
 // Patterns of client ids as the coordinator understands them: * and ?.

@@ -11,7 +11,7 @@ const RATE_WINDOW_MS = 10000;
 const IDLE_MS = 5000;
 const PAINT_EVERY_MS = 250;
 const TICK_MS = 2000;
-const TICKS_PER_PAINT = 5; // while nothing runs; "3 min ago" grows old too
+const REPAINT_MS = 10000; // while nothing runs; "3 min ago" grows old too
 const RETRY_MS = 5000;
 
 export const clients = new Map();
@@ -23,6 +23,7 @@ const readers = new Set(); // { paint, read }
 let report = () => {};
 let paintTimer = 0;
 let tickTimer = 0;
+let paintedAt = 0;
 let retryTimer = 0;
 let reopenTimer = 0;
 let source = null;
@@ -47,6 +48,7 @@ export function subscribe(paint, read = null) {
 function changed() {
   paintTimer ||= setTimeout(() => {
     paintTimer = 0;
+    paintedAt = performance.now();
     for (const { paint } of [...readers]) paint();
   }, PAINT_EVERY_MS);
 }
@@ -54,7 +56,7 @@ function changed() {
 // "" if the lists are true, or a sentence.
 export function missing() {
   if (loaded) return "";
-  return failure ? `It could not be loaded: ${failure.message} Trying again…` : "Loading…";
+  return failure ? `The list could not be loaded: ${failure.message} Trying again…` : "Loading…";
 }
 
 function showState() {
@@ -245,9 +247,8 @@ async function reopen() {
 }
 
 function tick() {
-  if (progress.size > 0 || ++tick.count % TICKS_PER_PAINT === 0) changed();
+  if (progress.size > 0 || performance.now() - paintedAt >= REPAINT_MS) changed();
 }
-tick.count = 0;
 
 // Opens the stream of events and loads the lists. onState hears "live"; "away": nothing is told; "loading"; or "failed":
 // the lists could not be loaded, which is tried again.

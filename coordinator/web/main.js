@@ -37,6 +37,13 @@ function markNavigation() {
     else link.removeAttribute("aria-current");
 }
 
+// Whoever reads by ear or walks by keyboard is where the page is.
+function focusHeading() {
+  const heading = view.querySelector("h1");
+  heading?.setAttribute("tabindex", "-1");
+  heading?.focus({ preventScroll: true });
+}
+
 function route() {
   if (!loggedIn) return;
   clear();
@@ -49,25 +56,23 @@ function route() {
     window.scrollTo(0, 0);
     return;
   }
-  location.replace("#/devices");
+  history.replaceState(null, "", "#/devices");
+  route();
 }
 
+const LIVE_WORDS = { live: "live", loading: "loading…", away: "connecting again…", failed: "could not load, trying again…" };
+
 function showLive(state) {
-  setText(liveMark, state === "live" ? "live" : "connecting again…");
+  setText(liveMark, LIVE_WORDS[state]);
   liveMark.dataset.state = state;
 }
 
-async function enter(session) {
+function enter(session) {
   loggedIn = true;
   bar.hidden = false;
   setScope(session.scope);
   setText(document.getElementById("user"), session.user || "shared token");
-  showLive("away");
-  try {
-    await live.start(showLive);
-  } catch (error) {
-    toast(error.message, true);
-  }
+  live.start(showLive);
   route();
 }
 
@@ -88,8 +93,8 @@ function logInView(error) {
           event.preventDefault();
           try {
             const session = await api.logIn(token.value.trim());
-            clear();
-            await enter(session);
+            enter(session);
+            focusHeading();
           } catch (failure) {
             problem.hidden = false;
             setText(problem, failure.message);
@@ -134,7 +139,14 @@ document.getElementById("logout").addEventListener("click", async () => {
   }
 });
 document.addEventListener("keydown", onKey);
-window.addEventListener("hashchange", route);
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the part behind # is the route's
+  view.focus();
+});
+window.addEventListener("hashchange", () => {
+  route();
+  if (loggedIn) focusHeading();
+});
 api.whenLoggedOut(() => loggedIn && logInView("Your session has ended. Log in again."));
 api.session().then(
   (session) => (session.loggedIn ? enter(session) : logInView()),

@@ -2,7 +2,7 @@
 
 import * as api from "/web/api.js";
 import { el, setAttribute, setText, toast } from "/web/dom.js";
-import { baseName, bytes, duration, printable, time } from "/web/format.js";
+import { baseName, bytes, duration, pathText, printable, time } from "/web/format.js";
 import { FINAL, noteRequest, speed } from "/web/live.js";
 
 let scopes = new Set();
@@ -41,15 +41,16 @@ export function labelText(labels) {
     .join(", ");
 }
 
-// What is said beside a request's bar: "12.3 MB of 80 MB, 4.1 MB/s, 16 s left".
+// What is said beside a request's bar: "12.3 MB of 80 MB, 4.1 MB/s, 16 s left", or "12.3 MB of 80 MB, no progress for 12 s".
 export function progressText(request) {
   if (request.status === "queued") return "";
   const parts = [];
   if (request.size !== null)
     parts.push(FINAL.has(request.status) ? bytes(request.size) : `${bytes(request.bytesReceived)} of ${bytes(request.size)}`);
   const now = speed(request);
-  if (now) parts.push(`${bytes(Math.round(now.rate))}/s`);
-  if (now && now.left !== null) parts.push(`${duration(now.left)} left`);
+  if (now?.idle) parts.push(`no progress for ${duration(now.idle)}`);
+  if (now?.rate) parts.push(`${bytes(Math.round(now.rate))}/s`);
+  if (now?.rate && now.left !== null) parts.push(`${duration(now.left)} left`);
   if (request.removedAt) parts.push("removed since");
   return parts.join(", ");
 }
@@ -82,33 +83,56 @@ export function progressBar() {
   };
 }
 
-// Does what a button says, keeps it from being pressed twice, and says what went wrong.
+// Keeps a button from being pressed twice while run() runs, without taking the keyboard's place from it.
+export async function busy(button, run) {
+  const held = document.activeElement === button;
+  button.disabled = true;
+  try {
+    await run();
+  } finally {
+    button.disabled = false;
+    if (held && document.activeElement === document.body) button.focus();
+  }
+}
+
+// Does what a button says, and says what went wrong.
 export function action(label, run, attributes = {}) {
   const button = el("button", { type: "button", ...attributes }, label);
-  button.addEventListener("click", async () => {
-    button.disabled = true;
-    try {
-      await run();
-    } catch (error) {
-      toast(error.message, true);
-    } finally {
-      button.disabled = false;
-    }
-  });
+  button.addEventListener("click", () => busy(button, run).catch((error) => toast(error.message, true)));
   return button;
 }
 
+// With the limits of the first time, but for how long it may wait: that was counted from then.
+const ASKED_AGAIN = ["clientId", "fileName", "maxSize", "rate", "receiver"];
+
 export async function askAgain(request) {
-  const answer = await api.ask({ clientId: request.clientId, fileName: request.fileName }, crypto.randomUUID());
+  const wanted = ASKED_AGAIN.filter((name) => request[name] !== null).map((name) => [name, request[name]]);
+  const answer = await api.ask(Object.fromEntries(wanted), crypto.randomUUID());
   location.hash = `#/request/${answer.requestId}`;
 }
 
+// A link like any other, but for a plain click: that looks first whether it will work, and says why not.
 export function downloadLink(request) {
-  return el(
+  const link = el(
     "a",
     { class: "button primary", href: api.contentUrl(request.requestId), download: baseName(request.fileName) },
     "Download",
   );
+  let looked = false;
+  link.addEventListener("click", async (event) => {
+    if (looked || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    try {
+      await api.mayFetch(request.requestId);
+    } catch (error) {
+      toast(error.message, true);
+      return;
+    }
+    looked = true;
+    link.click();
+    looked = false;
+  });
+  return link;
 }
 
 async function remove(request) {
@@ -116,9 +140,10 @@ async function remove(request) {
     noteRequest(await api.remove(request.requestId));
 }
 
-// The buttons that make sense for a request as it is now, and for this session; made anew only when that changes.
-export function requestActions() {
-  const node = el("div", { class: "actions" });
+// The buttons that make sense for a request as it is now, and for this session; made anew only when that changes. In a
+// list there is none that takes away what can't be had again.
+export function requestActions({ inList = false } = {}) {
+  const node = el("div", { class: "actions", tabindex: "-1" });
   let shown = "";
   return {
     node,
@@ -126,13 +151,15 @@ export function requestActions() {
       const kind = `${request.status} ${request.cancelRequested} ${request.removedAt ?? ""}`;
       if (kind === shown) return;
       shown = kind;
+      const held = node.contains(document.activeElement);
       node.replaceChildren();
       const kept = request.status === "completed" && !request.removedAt;
       if (kept && may("pull")) node.append(downloadLink(request));
       if (!FINAL.has(request.status) && !request.cancelRequested && may("pull"))
         node.append(action("Cancel", async () => noteRequest(await api.cancel(request.requestId)), { class: "danger" }));
-      if (FINAL.has(request.status) && may("pull")) node.append(action("Ask again", () => askAgain(request)));
-      if (kept && may("admin")) node.append(action("Remove", () => remove(request), { class: "danger" }));
+      if (FINAL.has(request.status) && request.fileName !== null && may("pull")) node.append(action("Ask again", () => askAgain(request)));
+      if (kept && !inList && may("admin")) node.append(action("Remove", () => remove(request), { class: "danger" }));
+      if (held) node.focus(); // not the next button: what is pressed twice must not do something else
     },
   };
 }
@@ -141,16 +168,17 @@ export function requestActions() {
 export function requestRow(request, { withClient = true } = {}) {
   const badge = statusBadge();
   const bar = progressBar();
-  const actions = requestActions();
+  const actions = requestActions({ inList: true });
   const problem = el("span", { class: "problem" });
+  const file = el("a", { class: "file", href: `#/request/${request.requestId}` });
+  const path = el("span", { class: "path" });
   const node = el(
     "li",
     { class: "card request", "data-request": request.requestId },
     el(
       "div",
       { class: "what" },
-      el("a", { class: "file", href: `#/request/${request.requestId}` }, printable(baseName(request.fileName))),
-      request.fileName.includes("/") && el("span", { class: "path" }, printable(request.fileName)),
+      file, path,
       el("span", { class: "from" }, withClient ? el("a", { href: `#/device/${request.clientId}` }, request.clientId) : null,
         el("time", { datetime: request.createdAt }, time(request.createdAt))),
     ),
@@ -161,6 +189,9 @@ export function requestRow(request, { withClient = true } = {}) {
     node,
     update(now) {
       for (const part of [badge, bar, actions]) part.update(now);
+      setText(file, pathText(baseName(now.fileName)));
+      path.hidden = !now.fileName?.includes("/");
+      setText(path, printable(now.fileName));
       setText(problem, now.error ? printable(now.error.message) : "");
     },
   };
@@ -168,4 +199,17 @@ export function requestRow(request, { withClient = true } = {}) {
 
 export function errorNotice(error) {
   return el("p", { class: "notice error", role: "alert" }, printable(error.message));
+}
+
+// For live.subscribe(): what ask() finds, and in place what went wrong. A refusal that stays is an answer too: nothing.
+export async function explained(place, ask) {
+  try {
+    const found = await ask();
+    place.replaceChildren();
+    return found;
+  } catch (error) {
+    if (error instanceof api.ApiError) place.replaceChildren(errorNotice(error));
+    if (error.status >= 400 && error.status < 500 && error.status !== 429) return {};
+    throw error;
+  }
 }

@@ -2,75 +2,87 @@
 
 import * as api from "/web/api.js";
 import { el, Rows, setText } from "/web/dom.js";
-import { bytes, duration, printable, time } from "/web/format.js";
-import { FINAL, newestRequests, noteRequest, requests, subscribe } from "/web/live.js";
-import { errorNotice, progressBar, requestActions, requestRow, STATUS_WORDS, statusBadge } from "/web/parts.js";
+import { bytes, duration, pathText, printable, time } from "/web/format.js";
+import { FINAL, look, newestRequests, requests, subscribe } from "/web/live.js";
+import { busy, explained, progressBar, requestActions, requestRow, STATUS_WORDS, statusBadge } from "/web/parts.js";
 
 const PAGE = 50;
+const PAGE_MAX = 500; // the coordinator's
 const STATES = ["queued", "accepted", "running", "completed", "failed", "rejected", "cancelled", "expired"];
 
-const filter = { status: "", client: "" }; // stays while one looks at a request and comes back
+const filter = { status: "", client: "" }; // of the view of all requests; stays while one looks at one and comes back
 
-function passes(request, scope) {
+function passes(request, wanted) {
   return (
-    (!filter.status || request.status === filter.status) &&
-    (!filter.client || request.clientId === filter.client) &&
-    (!scope.batch || request.batchId === scope.batch)
+    (!wanted.status || request.status === wanted.status) &&
+    (!wanted.client || request.clientId === wanted.client) &&
+    (!wanted.batch || request.batchId === wanted.batch)
   );
 }
 
-// A list of requests that grows downwards by pages of the history and upwards by events. scope: { batch }.
-export function requestList(scope = {}) {
+// A list of requests that grows downwards by pages of the history and upwards by events. wanted: { status, client, batch },
+// looked at each time. Whoever shows it subscribes show and read.
+export function requestList(wanted, { empty = "Nothing here.", ...options } = {}) {
   const list = el("ul", { class: "cards" });
-  const none = el("p", { class: "quiet-text" }, "Nothing here.");
+  const none = el("p", { class: "quiet-text" }, empty);
   const more = el("button", { type: "button", hidden: true }, "Older ones");
   const problem = el("div");
-  const rows = new Rows(list, (request) => requestRow(request));
+  const rows = new Rows(list, (request) => requestRow(request, options));
   let limit = PAGE;
   let cursor = null; // of the next page; null: there is none
-  let load = 0; // an answer to a question that was asked before the last one is not for us
+  let answered = false;
+  let asked = 0; // an answer to a question that was asked before the last one is not for us
 
   function show() {
-    const all = newestRequests().filter((request) => passes(request, scope));
+    const all = newestRequests().filter((request) => passes(request, wanted));
     rows.show(all.slice(0, limit), (request) => request.requestId);
-    none.hidden = all.length > 0;
+    none.hidden = !answered || all.length > 0;
     more.hidden = cursor === null && all.length <= limit;
   }
 
-  async function fetchPage() {
-    const mine = ++load;
-    try {
-      const page = await api.requests({ ...filter, ...scope, limit: String(PAGE), cursor });
-      if (mine !== load) return;
-      cursor = page.nextCursor;
-      page.downloads.reverse().forEach(noteRequest);
-      problem.replaceChildren();
-    } catch (error) {
-      problem.replaceChildren(errorNotice(error));
-    }
-    show();
+  // count rows from the cursor on.
+  async function pages(from, count) {
+    const mine = ++asked;
+    const found = [];
+    let next = from;
+    do {
+      const size = Math.min(count - found.length, PAGE_MAX);
+      const page = await api.requests({ ...wanted, limit: String(size), cursor: next });
+      found.push(...page.downloads);
+      next = page.nextCursor;
+    } while (next !== null && found.length < count);
+    if (mine !== asked) return {};
+    cursor = next;
+    answered = true;
+    return { requests: found };
   }
 
-  more.addEventListener("click", () => {
+  const read = () => explained(problem, () => pages(null, limit));
+
+  function older() {
     limit += PAGE;
-    if (cursor === null) show();
-    else fetchPage();
-  });
-  fetchPage();
+    show();
+    if (!answered) return look(read);
+    return cursor === null ? null : look(() => explained(problem, () => pages(cursor, PAGE)));
+  }
+
+  more.addEventListener("click", () => busy(more, older));
   return {
     node: el("div", {}, problem, list, none, more),
     show,
+    read,
     restart() {
       limit = PAGE;
       cursor = null;
+      answered = false;
       show();
-      fetchPage();
+      look(read);
     },
   };
 }
 
 export function requestsView(view) {
-  const list = requestList();
+  const list = requestList(filter);
   const status = el(
     "select", { id: "status", "aria-label": "Status" },
     el("option", { value: "" }, "every status"),
@@ -89,7 +101,7 @@ export function requestsView(view) {
     list.restart();
   });
   view.append(el("h1", {}, "Requests"), el("div", { class: "tools" }, status, client), list.node);
-  return subscribe(list.show);
+  return subscribe(list.show, list.read);
 }
 
 const SENTENCES = {
@@ -105,11 +117,19 @@ function sentenceOf(request) {
   return SENTENCES[request.status] ?? STATUS_WORDS[request.status];
 }
 
+function limitsText(request) {
+  const limits = [];
+  if (request.maxSize !== null) limits.push(`not above ${bytes(request.maxSize)}`);
+  if (request.rate !== null) limits.push(`at most ${bytes(request.rate)}/s`);
+  if (request.receiver !== null) limits.push(`to its receiver ${printable(request.receiver)}`);
+  return limits.join(", ");
+}
+
 function factRows(request) {
   const seconds = (Date.parse(request.completedAt) - Date.parse(request.startedAt)) / 1000;
   return [
     ["Device", el("a", { href: `#/device/${request.clientId}` }, request.clientId)],
-    ["File", printable(request.fileName)],
+    ["File", pathText(request.fileName)],
     ["Size", request.size === null ? "not known yet" : `${bytes(request.size)} (${request.size} bytes)`],
     ["SHA-256", request.sha256 ? el("code", {}, request.sha256) : null],
     ["Stored as", request.filePath ? printable(request.filePath) : null],
@@ -117,6 +137,7 @@ function factRows(request) {
     ["Started", time(request.startedAt)],
     ["Completed", request.completedAt ? `${time(request.completedAt)}, in ${duration(seconds)}` : null],
     ["Removed", request.removedAt ? time(request.removedAt) : null],
+    ["Limits", limitsText(request)],
     ["Waits until", FINAL.has(request.status) ? null : time(request.expiresAt)],
     ["Batch", request.batchId ? el("a", { href: `#/batch/${request.batchId}` }, request.batchId) : null],
     ["Id", el("code", {}, request.requestId)],
@@ -138,44 +159,46 @@ export function requestView(view, id) {
   const table = el("dl", { class: "facts" });
   const steps = el("ol", { class: "history" });
   const problem = el("div");
+  const panel = el("div", { class: "panel", hidden: true }, el("div", { class: "headline" }, badge.node, bar.node, actions.node), sentence, table);
   let shownAt = "";
+  let historyOf = ""; // the status that the history ends with
 
   function show() {
     const request = requests.get(id);
     if (!request) return;
+    panel.hidden = false;
     for (const part of [badge, bar, actions]) part.update(request);
-    setText(title, printable(request.fileName));
+    setText(title, pathText(request.fileName));
     setText(sentence, sentenceOf(request));
     sentence.classList.toggle("error", Boolean(request.error));
     const key = `${request.updatedAt} ${request.status} ${request.size} ${request.removedAt}`;
     if (key === shownAt) return;
     shownAt = key;
     table.replaceChildren(...factRows(request).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
-    look(request.status);
+    if (request.status === historyOf) return;
+    historyOf = request.status;
+    look(read);
   }
 
-  let historyOf = "";
-  async function look(status) {
-    if (status && status === historyOf) return;
-    historyOf = status ?? "";
+  async function fetchIt() {
     try {
       const request = await api.request(id);
       historyOf = request.status;
-      steps.replaceChildren(...historyList(request.history ?? []));
-      noteRequest(request);
-      show();
+      steps.replaceChildren(...historyList(request.history));
+      return { requests: [request] };
     } catch (error) {
-      problem.replaceChildren(errorNotice(error));
+      if (error.status === 404) panel.hidden = true; // it may have been forgotten since
+      throw error;
     }
   }
 
+  const read = () => explained(problem, fetchIt);
+
   view.append(
     el("nav", { class: "crumbs", "aria-label": "Where you are" }, el("a", { href: "#/requests" }, "Requests"), " / ", id),
-    title, problem,
-    el("div", { class: "panel" }, el("div", { class: "headline" }, badge.node, bar.node, actions.node), sentence, table),
-    el("h2", {}, "History"), steps,
+    title, problem, panel, el("h2", {}, "History"), steps,
   );
+  historyOf = requests.get(id)?.status ?? "";
   show();
-  look();
-  return subscribe(show);
+  return subscribe(show, read);
 }

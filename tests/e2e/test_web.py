@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import re
+import signal
 import sqlite3
 
 import pytest
@@ -24,16 +26,25 @@ def house(driver, shared_house):
     return shared_house.start(agent={"labels": {"site": "7"}})
 
 
+@pytest.fixture(scope="module")
+def browsers(driver, house):
+    """Those that no test uses now: to start one takes longer than most tests."""
+    idle = []
+    yield idle
+    for one in idle:
+        one.close()
+
+
 @pytest.fixture
-def browser(driver, house):
-    with_options = []
+def browser(driver, house, browsers):
+    used = []
 
     def open_one(**options):
-        with_options.append(Browser(driver, house, **options))
-        return with_options[-1]
+        used.append(browsers.pop() if browsers else Browser(driver, house))
+        used[-1].begin_anew(**options)
+        return used[-1]
     yield open_one
-    for one in with_options:
-        one.close()
+    browsers.extend(used)
 
 
 @pytest.fixture
@@ -52,8 +63,30 @@ def slow_request(house, name="slow.bin", size=4_000_000):
     return answer.json()["requestId"]
 
 
+@pytest.fixture(scope="module")
+def crowd(house):
+    """An offline device with more requests than the page loads at once: of a file, then of none. All their ids."""
+    agent = house.start_agent("sleeper")
+    path = agent.file("dream.bin", b"zzz")
+    agent.stop()
+    return [house.ask("sleeper", path)] + [house.ask("sleeper", f"/nowhere/{number}") for number in range(101)]
+
+
 def row(request):
     return f'[data-request="{request}"]'
+
+
+def focused(page, what):
+    return page.run(f"return page.evaluate(() => document.activeElement.{what})")
+
+
+def advance(page, time):
+    """Lets time pass for the page, which must have begun under page.clock."""
+    page.run(f"await page.clock.fastForward({json.dumps(time)})")
+
+
+def under_a_clock(page):
+    page.run("await page.clock.install(); await page.reload()")
 
 
 def test_a_wrong_token_is_explained_and_the_right_one_lets_in(browser, house):
@@ -172,14 +205,24 @@ def test_a_file_is_asked_for_watched_and_downloaded(page, house, folder):
     assert page.run("return page.locator('#path').inputValue()") == str(path)
 
 
-def test_the_bar_moves_and_tells_rate_and_time_left(page, house):
-    request = slow_request(house)
+def test_the_bar_moves_and_tells_rate_and_time_left_until_nothing_comes(page, house):
+    under_a_clock(page)
+    request = slow_request(house, size=40_000_000)
     page.go(f"#/request/{request}")
     page.sees("progress:not([hidden])")
     first = page.run("return page.locator('progress').first().evaluate((bar) => bar.value)")
     wait_until(lambda: page.run("return page.locator('progress').first().evaluate((bar) => bar.value)") > first, "the bar to move")
     page.sees("text=/[0-9.]+ KB\\/s, [0-9].* left/")
-    page.sees('.badge[data-status="completed"]')
+    [worker] = wait_until(lambda: len(found := house.agents["restaurant_1"].workers()) == 1 and found, "one upload to run")
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        wait_until(lambda: advance(page, "00:30") or "no progress for" in page.sees(".figures"), "the page to see that nothing comes")
+        assert "left" not in page.sees(".figures")
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    page.sees("text=/[0-9.]+ KB\\/s, [0-9].* left/")
+    page.click("text=Cancel")
+    page.sees('.badge[data-status="cancelled"]')
 
 
 def test_a_running_request_can_be_cancelled_and_asked_again(page, house):
@@ -188,9 +231,13 @@ def test_a_running_request_can_be_cancelled_and_asked_again(page, house):
     page.sees(f'{row(request)} [data-status="running"]')
     page.click(f"{row(request)} button >> text=Cancel")
     page.sees(f'{row(request)} [data-status="cancelled"]')
-    assert house.wait_status(request, "cancelled")
+    asked = house.wait_status(request, "cancelled")
     page.click(f"{row(request)} button >> text=Ask again")
-    page.sees('.badge[data-status="completed"]')
+    page.sees(f"text=at most {SLOW['rate'] // 1000} KB/s")
+    again = house.wait_status(page.run("return page.url()").rsplit("/", 1)[1], "running")
+    assert (again["fileName"], again["rate"], again["maxSize"], again["receiver"]) == (asked["fileName"], SLOW["rate"], None, None)
+    page.click("text=Cancel")
+    page.sees('.badge[data-status="cancelled"]')
 
 
 def test_a_refusal_says_what_to_do(page):
@@ -252,6 +299,18 @@ def test_an_administrator_removes_a_file_and_the_page_says_so(page, house):
     wait_until(lambda: house.request_row(request)["removedAt"], "the removal to be known")
 
 
+def test_a_download_that_will_not_work_says_why(page, house):
+    request = house.ask("restaurant_1", house.agents["restaurant_1"].file("gone.bin", b"gone"))
+    house.wait_status(request, "completed")
+    page.go(f"#/request/{request}")
+    page.sees("text=Download")
+    page.run("await page.evaluate(async () => (await import('/web/live.js')).stop())")  # it hears of nothing any more
+    assert house.api().request("DELETE", f"/download/{request}/content").status == 202
+    wait_until(lambda: house.request_row(request)["removedAt"], "the removal to be known")
+    page.click("text=Download")
+    assert "has been removed since" in page.sees("#toast.error.shown")
+
+
 def test_who_may_only_look_is_not_offered_more(browser, house):
     request = house.ask("restaurant_1", house.agents["restaurant_1"].file("looked.bin", b"at"))
     house.wait_status(request, "completed")
@@ -277,6 +336,9 @@ def test_strangers_words_stay_words(page, house):
     assert "\u202e" not in page.run("return page.locator('main').innerText()")
     assert page.run("return page.title()") != "owned"
     assert page.run("return page.locator('main img').count()") == 0
+    unheard = {**house.downloads()[0], "requestId": "unheard", "fileName": None}
+    page.run(f"await page.evaluate(async (row) => (await import('/web/live.js')).noteRequest(row), {json.dumps(unheard)})")
+    assert "not known yet" in page.sees(f"{row('unheard')} .file")
 
 
 def test_a_version_that_turns_the_text_around_does_not(page):
@@ -298,6 +360,142 @@ def test_the_page_comes_back_after_the_coordinator(page, house):
     house.wait_online("restaurant_1")
     page.sees('[data-client="restaurant_1"]:has([data-online="true"])')
     page.run("faults.length = 0")  # the broken connection is in the console, as it should be
+
+
+def test_after_a_gap_nothing_old_is_shown(page, browser, house, crowd):
+    """Two ways to have a gap: the page has heard something before, or nothing at all."""
+    agent = house.agents["sleeper"]
+    page.go(f"#/request/{crowd[0]}")
+    page.sees('.badge[data-status="queued"]')
+    wait_until(lambda: page.run("return page.evaluate(async () => (await import('/web/live.js')).requests.has("
+                                f"{json.dumps(house.ask('sleeper', '/nowhere/more'))}))"), "the page to hear of a request")
+    longer = browser()
+    longer.log_in(house.token)
+    longer.sees('.live[data-state="live"]')
+    longer.go("#/requests")
+    longer.click("text=Older ones")
+    longer.click("text=Older ones")
+    longer.sees(f'{row(crowd[0])} [data-status="queued"]')
+    house.coordinator.stop()
+    try:
+        agent.start()
+        agent.wait_log("done: .*dream.bin")
+    finally:
+        house.coordinator.start()
+    page.sees('.badge[data-status="completed"]')
+    longer.sees(f'{row(crowd[0])} [data-status="completed"]')
+    its = '.request:has([href="#/device/sleeper"]) [data-status=queued]'
+    wait_until(lambda: longer.run(f"return page.locator({json.dumps(its)}).count()") == 0, "no request to be shown as queued")
+    agent.stop()
+    page.run("faults.length = 0")
+
+
+def test_what_can_not_be_loaded_is_said_and_tried_again(page, house):
+    request = house.ask("restaurant_1", "/etc/shadow")
+    under_a_clock(page)
+    page.run("await page.route(/[/](clients|downloads)([?].*)?$/, (route) => route.fulfill({ status: 503 })); await page.reload()")
+    assert "could not be loaded" in page.sees("[role=status] >> text=answered 503")
+    page.sees('.live[data-state="failed"]')
+    page.go("#/device/restaurant_1")
+    page.sees("main .error >> text=answered 503")
+    assert "Nothing was asked" not in page.run("return page.locator('main').innerText()")
+    page.run("await page.unroute(/[/](clients|downloads)([?].*)?$/)")
+    advance(page, "00:06")
+    page.sees('.live[data-state="live"]')
+    page.sees(row(request))
+    assert page.run("return page.locator('main .error').count()") == 0
+    page.run("faults.length = 0")
+
+
+@pytest.mark.usefixtures("crowd")
+def test_times_grow_old_by_themselves(page, house):
+    house.wait_online("sleeper", False)
+    under_a_clock(page)
+    awake, asleep = page.sees('[data-client="restaurant_1"]'), page.sees('[data-client="sleeper"]')
+    assert re.search(r"online, [0-9.]+.*, heard in the last (minute|[1-9] min)$", awake), awake
+    assert re.search(r"offline, [0-9.]+.*, heard (just now|[0-9]+ s ago|[1-9] min ago)$", asleep), asleep
+    advance(page, "10:00")
+    page.sees('[data-client="sleeper"] >> text=/heard 1[0-9] min ago/')
+    page.sees('[data-client="restaurant_1"] >> text=/heard in the last 1[0-9] min/')
+
+
+def test_a_filter_counts_only_where_it_is_seen(page, house, crowd):
+    status = house.request_row(crowd[1])["status"]
+    path = house.agents["restaurant_1"].file("of_a_batch.bin", b"batch")
+    batch = house.api().request("POST", "/download", {"clients": ["restaurant_1"], "fileName": str(path)}).json()["batchId"]
+    wait_until(lambda: house.api().request("GET", f"/batches/{batch}").json()["state"] == "done", "the batch to be done")
+    page.go("#/requests")
+    page.run(f"await page.selectOption('#status', {json.dumps(status)})")
+    page.fill("#client", "sleeper")
+    page.run("await page.keyboard.press('Enter')")
+
+    def rows():
+        return page.run("return page.locator('main .request').count()")
+    wait_until(lambda: rows() == 50, "a page of the sleeper's")
+    page.click("text=Older ones")
+    wait_until(lambda: rows() == 100, "another page")
+    assert page.run(f"return page.locator('main .request:not(:has([data-status={status}]))').count()") == 0
+    page.go(f"#/batch/{batch}")
+    page.sees('.request [data-status="completed"]')
+    assert rows() == 1
+    page.go("#/requests")
+    wait_until(lambda: rows() == 50, "the filter to be there still")
+    assert page.run("return page.locator('#client').inputValue()") == "sleeper"
+
+
+def test_everything_can_be_done_by_keyboard(browser, house):
+    agent = house.start_agent("keyboard_1", {"receiver": {"rate": "100K"}})
+    path = agent.file("typed.bin", os.urandom(20_000_000))
+    page = browser()
+
+    def press(*keys):
+        for key in keys:
+            page.run(f"await page.keyboard.press({json.dumps(key)})")
+
+    def write(text):
+        page.run(f"await page.keyboard.type({json.dumps(str(text))})")
+
+    def is_at(heading):
+        page.sees(f"h1 >> text={heading}")
+        wait_until(lambda: focused(page, "tagName") == "H1", "the heading to have the focus")
+
+    def walk_to(selector):
+        def there():
+            press("Tab")
+            return focused(page, f"matches({json.dumps(selector)})")
+        wait_until(there, f"the walk to reach {selector}", timeout_s=10)
+    page.go("")
+    page.sees("#token")
+    write(house.token)
+    press("Enter")
+    is_at("Devices")
+    page.sees('[data-client="keyboard_1"]')
+    press("/")
+    write("keyboard_1")
+    press("Enter")
+    is_at("keyboard_1")
+    walk_to("#path")
+    write(path)
+    press("Enter")
+    page.sees('.request [data-status="running"]')
+    assert focused(page, "id") == "path"
+    walk_to(".request .file")
+    press("Enter")
+    is_at("typed.bin")
+    page.sees("progress:not([hidden])")
+    walk_to("button.danger")
+    press("Enter")
+    page.sees('.badge[data-status="cancelled"]')
+    wait_until(lambda: focused(page, "className") == "actions", "the focus to stay where the button was")
+    walk_to("button")
+    assert focused(page, "textContent") == "Ask again"
+    address = page.run("return page.url()")
+    page.run("await page.reload()")
+    page.sees("text=Ask again")
+    assert focused(page, "tagName") == "BODY"
+    press("Tab", "Enter")
+    assert (focused(page, "id"), page.run("return page.url()")) == ("view", address)
+    assert page.faults() == []
 
 
 @pytest.mark.parametrize("headers, expected", [
@@ -335,13 +533,17 @@ def test_the_page_allows_no_foreign_script_and_no_frame(house):
     {"viewport": {"width": 390, "height": 844}},
 ], ids=["dark", "phone"])
 def test_it_is_legible_in_the_dark_and_on_a_phone(browser, house, options):
-    house.wait_status(house.ask("restaurant_1", "/etc/shadow"), "rejected")
+    request = house.ask("restaurant_1", "/etc/shadow")
+    house.wait_status(request, "rejected")
+    batch = house.api().request("POST", "/download", {"clients": ["restaurant_1"], "fileName": "/etc/" + "long/" * 40}).json()["batchId"]
+    wait_until(lambda: house.api().request("GET", f"/batches/{batch}").json()["state"] == "done", "the batch to be done")
     page = browser(**options)
     page.log_in(house.token)
     page.sees('[data-client="restaurant_1"]')
-    for route in ("#/devices", "#/device/restaurant_1", "#/requests", "#/batches"):
+    for route, shown in (("#/devices", "[data-client]"), ("#/device/restaurant_1", row(request)), ("#/requests", row(request)),
+                         ("#/batches", ".batch"), (f"#/request/{request}", ".history li"), (f"#/batch/{batch}", ".request .problem")):
         page.go(route)
-        page.sees("h1")
+        page.sees(shown)
         wider = page.run("return page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)")
         assert wider <= 0, f"{route} is {wider} pixels wider than the window"
     contrast = page.run("return page.evaluate(() => getComputedStyle(document.body).backgroundColor)")
