@@ -32,7 +32,7 @@ let resumable = false; // an event has come: after a broken connection the coord
 let loaded = false; // the lists are true
 let failure = null; // why they could not be loaded
 let loads = 0; // how often they were asked for
-let told = null; // ids that were heard of while the lists are on their way
+const questions = new Set(); // for each that is on its way, the ids that were heard of since
 
 export const FINAL = new Set(["completed", "failed", "rejected", "cancelled", "expired"]);
 
@@ -103,10 +103,14 @@ export function speed(request) {
 
 // --- what is told ---
 
+function hear(id) {
+  for (const heard of questions) heard.add(id);
+}
+
 export function noteRequest(request) {
   const known = requests.get(request.requestId);
   if (known && known.updatedAt > request.updatedAt) return;
-  told?.add(request.requestId);
+  hear(request.requestId);
   requests.set(request.requestId, { ...known, ...request });
   sample(request);
   while (requests.size > KEPT_REQUESTS) {
@@ -122,13 +126,13 @@ export function newestRequests() {
 }
 
 function noteClient(client) {
-  told?.add(client.id);
+  hear(client.id);
   clients.set(client.id, client);
   changed();
 }
 
 export function noteBatch(batch) {
-  told?.add(batch.batchId);
+  hear(batch.batchId);
   batches.set(batch.batchId, batch);
   changed();
 }
@@ -139,14 +143,25 @@ function retry() {
   retryTimer ||= setTimeout(load, RETRY_MS);
 }
 
+// What ask() finds, and a set of what was heard of meanwhile, which may be newer.
+async function question(ask) {
+  const heard = new Set();
+  questions.add(heard);
+  try {
+    return { seen: await ask(), heard };
+  } finally {
+    questions.delete(heard);
+  }
+}
+
 // Notes what read() finds. If it fails, everything is asked for again after a pause.
 export async function look(read) {
   const then = loads;
   try {
-    const seen = await read();
+    const { seen, heard } = await question(read);
     if (then !== loads) return; // it may be from before a gap
-    [...(seen.requests ?? [])].reverse().forEach(noteRequest);
-    (seen.batches ?? []).forEach(noteBatch);
+    for (const request of [...(seen.requests ?? [])].reverse()) if (!heard.has(request.requestId)) noteRequest(request);
+    for (const batch of seen.batches ?? []) if (!heard.has(batch.batchId)) noteBatch(batch);
     changed();
   } catch (error) {
     if (!(error instanceof api.ApiError)) throw error;
@@ -162,27 +177,25 @@ function replace(map, list, keyOf, heard) {
   for (const [key, item] of newer) map.set(key, item);
 }
 
+function askForAll() {
+  const views = [...readers].filter(({ read }) => read).map(({ read }) => read());
+  return Promise.all([api.clients(), api.requests({ limit: "100" }), api.batches(), ...views]);
+}
+
 async function load() {
   clearTimeout(retryTimer);
   retryTimer = 0;
   const ours = ++loads;
-  const heard = (told = new Set());
-  const views = [...readers].filter(({ read }) => read).map(({ read }) => read());
   try {
-    const [seenClients, page, seenBatches, ...seen] = await Promise.all([
-      api.clients(),
-      api.requests({ limit: "100" }),
-      api.batches(),
-      ...views,
-    ]);
+    const { seen, heard } = await question(askForAll);
     if (ours !== loads) return; // logged out meanwhile, or asked again
+    const [seenClients, page, seenBatches, ...views] = seen;
+    const rows = [...page.downloads, ...views.flatMap((view) => view.requests ?? [])].reverse();
     replace(clients, seenClients, (client) => client.id, heard);
-    const rows = [...page.downloads, ...seen.flatMap((some) => some.requests ?? [])].reverse();
     replace(requests, rows, (request) => request.requestId, heard);
-    replace(batches, [...seenBatches, ...seen.flatMap((some) => some.batches ?? [])], (batch) => batch.batchId, heard);
+    replace(batches, [...seenBatches, ...views.flatMap((view) => view.batches ?? [])], (batch) => batch.batchId, heard);
     for (const id of progress.keys()) if (!requests.has(id)) progress.delete(id);
     requests.forEach(sample);
-    told = null;
     loaded = true;
     failure = null;
   } catch (error) {
@@ -265,7 +278,7 @@ export function stop() {
   clearTimeout(retryTimer);
   clearTimeout(reopenTimer);
   source?.close();
-  source = told = failure = null;
+  source = failure = null;
   retryTimer = 0;
   opened = loaded = false;
   report = () => {};

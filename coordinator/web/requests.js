@@ -180,9 +180,12 @@ export function requestView(view, id) {
     look(read);
   }
 
+  let asked = 0;
   async function fetchIt() {
+    const mine = ++asked;
     try {
       const request = await api.request(id);
+      if (mine !== asked) return {};
       historyOf = request.status;
       steps.replaceChildren(...historyList(request.history));
       return { requests: [request] };

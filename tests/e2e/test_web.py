@@ -122,23 +122,27 @@ def test_a_log_out_that_fails_is_no_log_out(page):
     page.run("await page.unroute('**/session'); faults.length = 0")
 
 
-# The answer to GET /clients, as it was when it was asked for, waits until release().
-HOLD_CLIENTS = """
+def hold(path):
+    """The answer to GET path, as it was when it was asked for, waits until release()."""
+    return """
 globalThis.held = new Promise((done) => (globalThis.release = done));
 globalThis.asked = false;
-await page.route("**/clients", async (route) => {
+await page.route("**PATH", async (route) => {
   const response = await route.fetch();
   globalThis.asked = true;
   await globalThis.held;
   await route.fulfill({ response }).catch(() => {});
 });
-"""
-RELEASE = """
-const answered = page.waitForResponse("**/clients");
+""".replace("PATH", path)
+
+
+def release(path):
+    return """
+const answered = page.waitForResponse("**PATH");
 globalThis.release();
 await (await answered).finished();
 await page.waitForTimeout(500); // what must not happen would happen now
-"""
+""".replace("PATH", path)
 
 
 def knows(page, client):
@@ -146,11 +150,11 @@ def knows(page, client):
 
 
 def test_a_list_that_comes_late_does_not_undo_what_was_told(page, house):
-    page.run(HOLD_CLIENTS + "await page.reload()")
+    page.run(hold("/clients") + "await page.reload()")
     wait_until(lambda: page.run("return globalThis.asked"), "the page to ask for the list")
     house.start_agent("restaurant_55")
     wait_until(lambda: knows(page, "restaurant_55"), "the page to hear of the device")
-    page.run(RELEASE)
+    page.run(release("/clients"))
     page.sees('[data-client="restaurant_1"]')
     assert knows(page, "restaurant_55")
     page.sees('[data-client="restaurant_55"]:has([data-online="true"])')
@@ -158,11 +162,11 @@ def test_a_list_that_comes_late_does_not_undo_what_was_told(page, house):
 
 def test_a_list_that_comes_after_the_log_out_is_not_kept(page):
     page.run("await page.locator('[data-client]').first().waitFor()")
-    page.run(HOLD_CLIENTS + "await page.evaluate(async () => void (await import('/web/live.js')).start(() => {}))")
+    page.run(hold("/clients") + "await page.evaluate(async () => void (await import('/web/live.js')).start(() => {}))")
     wait_until(lambda: page.run("return globalThis.asked"), "the page to ask for the list")
     page.click("text=Log out")
     page.sees("#token")
-    page.run(RELEASE)
+    page.run(release("/clients"))
     assert not knows(page, "restaurant_1")
 
 
@@ -281,6 +285,20 @@ def test_the_rest_of_a_batch_can_be_cancelled(page, house):
     page.sees('.panel .badge[data-status="waiting"]')
     page.click("text=Cancel the rest")
     page.sees('.panel .badge[data-status="cancelled"]')
+
+
+@pytest.mark.usefixtures("crowd")
+def test_a_batch_that_comes_late_does_not_undo_what_was_told(page, house):
+    batch = house.api().request("POST", "/download", {"clients": ["sleeper"], "fileName": "/later"}).json()["batchId"]
+    page.sees('.live[data-state="live"]')
+    page.run(hold(f"/batches/{batch}"))
+    page.go(f"#/batch/{batch}")
+    wait_until(lambda: page.run("return globalThis.asked"), "the page to ask for the batch")
+    assert house.api().request("DELETE", f"/batches/{batch}").status == 202
+    page.sees('.panel .badge[data-status="cancelled"]')
+    page.run(release(f"/batches/{batch}"))
+    page.sees('.panel .badge[data-status="cancelled"]')
+    page.run("await page.unroute('**/batches/*')")
 
 
 def test_an_administrator_removes_a_file_and_the_page_says_so(page, house):
