@@ -32,7 +32,7 @@ struct Events {
     int64_t life;
     uint64_t first, end; /* numbers of the oldest that is kept, and of the one to come */
     size_t bytes;
-    bool closed;
+    bool closed, heard; /* heard: there was a reader since the last tick */
     int64_t now_ms, beat_ms, heard_ms; /* monotonic: the last tick, heartbeat, and tick with a reader */
     Reader *readers;
     size_t reader_count;
@@ -137,7 +137,7 @@ static void forget_all(Events *events)
 bool events_wanted(Events *events)
 {
     LOCKED(events);
-    bool wanted = events->reader_count > 0 || events->now_ms - events->heard_ms < EVENTS_PATIENCE_MS;
+    bool wanted = events->heard || events->now_ms - events->heard_ms < EVENTS_PATIENCE_MS;
     if (!wanted)
         forget_all(events);
     return wanted;
@@ -182,8 +182,9 @@ void events_tick(Events *events, int64_t now_monotonic_ms, int64_t now_unix_ms)
 {
     LOCKED(events);
     events->now_ms = now_monotonic_ms;
-    if (events->reader_count > 0)
+    if (events->heard)
         events->heard_ms = now_monotonic_ms;
+    events->heard = events->reader_count > 0;
     bool beat = now_monotonic_ms - events->beat_ms >= EVENTS_BEAT_MS;
     if (beat)
         events->beat_ms = now_monotonic_ms;
@@ -327,6 +328,7 @@ int events_listen(Events *events, const EventReader *wish, const char *last_id, 
                 reader->later->before = reader;
             events->readers = reader;
             events->reader_count++;
+            events->heard = true;
         }
     }
     if (r < 0) {
