@@ -32,7 +32,7 @@ struct Events {
     int64_t life;
     uint64_t first, end; /* numbers of the oldest that is kept, and of the one to come */
     size_t bytes;
-    bool closed, heard; /* heard: there was a reader since the last tick */
+    bool closed, heard;                /* heard: there was a reader since the last tick */
     int64_t now_ms, beat_ms, heard_ms; /* monotonic: the last tick, heartbeat, and tick with a reader */
     Reader *readers;
     size_t reader_count;
