@@ -37,7 +37,7 @@ typedef struct Load {
     FILE *stream;
 } Load;
 
-static void mistake_at(unsigned line, const char *format, va_list args)
+static void PRINTF_LIKE(2, 0) mistake_at(unsigned line, const char *format, va_list args)
 {
     char text[1024];
 

@@ -421,7 +421,7 @@ static void on_connection(void *userdata, struct MHD_Connection *connection, voi
 
 /* What the library says of single connections is noise that strangers can cause; what it says of its own
  * state is not. */
-static void on_log(void *userdata, const char *format, va_list arguments)
+static void PRINTF_LIKE(2, 0) on_log(void *userdata, const char *format, va_list arguments)
 {
     char line[512];
 

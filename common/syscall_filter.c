@@ -28,7 +28,7 @@ static int add(scmp_filter_ctx filter, uint32_t action, const char *name, const 
         r = seccomp_rule_add(filter, action, number, 1,
                              SCMP_CMP(rule->arg, SCMP_CMP_MASKED_EQ, rule->mask, rule->value));
     else
-        r = seccomp_rule_add(filter, action, number, 1, SCMP_CMP(rule->arg, SCMP_CMP_NE, rule->value));
+        r = seccomp_rule_add(filter, action, number, 1, SCMP_CMP(rule->arg, SCMP_CMP_NE, rule->value, 0));
     return number < 0 ? 0 : r; /* below 0: of another architecture */
 }
 
