@@ -130,7 +130,7 @@ function factRows(request) {
   return [
     ["Device", el("a", { href: `#/device/${request.clientId}` }, request.clientId)],
     ["File", pathText(request.fileName)],
-    ["Size", request.size === null ? "not known yet" : `${bytes(request.size)} (${request.size} bytes)`],
+    ["Size", request.size === null ? !FINAL.has(request.status) && "not known yet" : `${bytes(request.size)} (${request.size} bytes)`],
     ["SHA-256", request.sha256 ? el("code", {}, request.sha256) : null],
     ["Stored as", request.filePath ? printable(request.filePath) : null],
     ["Asked", `${time(request.createdAt)}${request.origin === "mqtt" ? ", by MQTT" : ""}`],
