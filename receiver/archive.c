@@ -95,8 +95,7 @@ int archive_remove(Archive *archive, const char *client, const char *id, Archive
     if (r == 0)
         r = remove_one(archive, stored, approve, userdata);
     (void)pthread_mutex_unlock(&archive->removing);
-    if (r == 0)
-        outbox_announce(archive->outbox);
+    outbox_announce(archive->outbox); /* refused or not: archive_removal_message() may have met the lock */
     return r;
 }
 

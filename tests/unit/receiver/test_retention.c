@@ -5,6 +5,7 @@
 #include "receiver_fixture.h"
 
 #include <errno.h>
+#include <sys/eventfd.h>
 
 static size_t told; /* by the last sweep */
 
@@ -150,10 +151,14 @@ static int no(void *userdata, const Stored *stored)
 static void what_is_not_approved_stays(void **state)
 {
     Fixture *fixture = *state;
+    eventfd_t woken;
 
     put(fixture, "r1", "a", 5, 0);
+    (void)eventfd_read(outbox_fd(fixture->outbox), &woken); /* of the commit */
     assert_int_equal(archive_remove(fixture->archive, "r1", "a", no, NULL), -ENOSPC);
     assert_true(is_there(fixture, "r1", "a"));
+    assert_int_equal(eventfd_read(outbox_fd(fixture->outbox), &woken),
+                     0); /* others waited for it to be over */
     assert_int_equal(archive_remove(fixture->archive, "r1", "b", yes, NULL), ARCHIVE_E_ABSENT);
     assert_int_equal(take_removals(fixture), 0);
 }
