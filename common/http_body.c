@@ -6,9 +6,8 @@
 #include <sys/socket.h>
 
 #define FILE_BLOCK ((size_t)64 * 1024)
-#define STREAM_BUFFER                                                                                        \
-    (128 * 1024) /* the kernel's, which would grow to megabytes for a reader that stalls                     \
-                  */
+/* The kernel's, of a stream: it would grow to megabytes for a reader that stalls. */
+#define STREAM_BUFFER (128 * 1024)
 
 /* A file */
 

@@ -122,9 +122,10 @@ const char *http_request_query(const HttpRequest *request, const char *name)
         return NULL;
     decoded->text = text_percent_decode(raw);
     decoded->next = request->decoded;
-    ((HttpRequest *)(uintptr_t)request)->decoded =
-        decoded;                                /* kept until done(); not a change that anybody sees */
-    return decoded->text ? decoded->text : raw; /* which is never what one may ask for: it has a bad "%" */
+    /* kept until done(); not a change that anybody sees */
+    ((HttpRequest *)(uintptr_t)request)->decoded = decoded;
+    /* raw has a bad "%" then, so it is never what one may ask for */
+    return decoded->text ? decoded->text : raw;
 }
 
 const char *http_request_header(const HttpRequest *request, const char *name)

@@ -80,16 +80,16 @@ static const char *const failure_reasons[] = {
     "WORKER_NOT_STARTED",
     "WRONG_PATH",
 };
-#define FAILURE_REASONS (sizeof(failure_reasons) / sizeof(failure_reasons[0]))
-_Static_assert(FAILURE_REASONS < LABEL_VALUES_MAX, "each has a counter of its own, and so has \"other\"");
+_Static_assert(ARRAY_SIZE(failure_reasons) < LABEL_VALUES_MAX,
+               "each has a counter of its own, and so has \"other\"");
 
 void figures_count_failure(const char *reason)
 {
     size_t i = 0;
 
-    while (i < FAILURE_REASONS && strcmp(failure_reasons[i], reason) != 0)
+    while (i < ARRAY_SIZE(failure_reasons) && strcmp(failure_reasons[i], reason) != 0)
         i++;
-    label_counter_add(&figures.failures, i < FAILURE_REASONS ? reason : "other");
+    label_counter_add(&figures.failures, i < ARRAY_SIZE(failure_reasons) ? reason : "other");
 }
 
 static void write_requests(MetricsPage *page, const FiguresNow *now)
