@@ -1,12 +1,15 @@
 """File systems of the campaign's own, in a file on a loop device, whose power can be cut (Linux, root only)."""
 
+import ctypes
 import fcntl
+import functools
 import os
 import shutil
 import struct
 import subprocess
 import time
 
+CLONE_NEWNS = 0x00020000
 FS_IOC_SHUTDOWN = 0x8004587D
 NO_LOG_FLUSH = 2  # what was not on the disk by itself is gone: not even the journal in memory is written
 SIZES_MB = {"ext4": 192, "xfs": 320}
@@ -17,6 +20,7 @@ ENVIRONMENT = {"PATH": SEARCH}
 
 class Disk:
     def __init__(self, folder, kind, name="disk"):
+        own_mounts()
         self.kind = kind
         self.image = folder / f"{name}.{kind}.image"
         self.mount_point = folder / f"{name}.{kind}"
@@ -76,6 +80,16 @@ class Disk:
             self.unmount()
         self.mount_point.rmdir()
         self.image.unlink()
+
+
+@functools.cache
+def own_mounts():
+    """Moves this process, and all that it starts, into a mount namespace of its own. Whoever else makes a namespace meanwhile
+    would copy the mount into it: after the unmount the file system would still be there, without power, and the next mount
+    would get that one."""
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    run("mount", "--make-rprivate", "/")
 
 
 def run(*words):
