@@ -12,8 +12,8 @@ from harness.proxy import Proxy
 from harness.tokens import verify
 from harness.waiting import SLOWNESS, wait_until
 
-SIZE = 2_000_000
-PER_SECOND = SIZE // 2  # slow enough to be cut in the middle
+SIZE = 4_000_000
+PER_SECOND = SIZE // 4  # slow enough to be cut in the middle
 
 
 def commands_with(word):

@@ -313,15 +313,15 @@ def test_timeout_leaves_the_request_going(glass):
     glass.states = ["queued"]
     begun = time.monotonic()
     done = beckon(glass, "get", "dev1", "/x", "--timeout", "500ms")
-    assert done.returncode == 4 and time.monotonic() - begun < 3
+    assert done.returncode == 4 and time.monotonic() - begun < 15
     assert b"the request goes on" in done.stderr and b"beckon cancel r1" in done.stderr
 
 
 def test_timeout_holds_when_the_coordinator_hangs(glass):
-    glass.hangs_s = 5
+    glass.hangs_s = 30
     begun = time.monotonic()
     done = beckon(glass, "get", "dev1", "/x", "--timeout", "700ms")
-    assert done.returncode == 4 and time.monotonic() - begun < 3
+    assert done.returncode == 4 and time.monotonic() - begun < 15
 
 
 def test_interrupt_says_that_the_request_goes_on(glass):
@@ -330,7 +330,7 @@ def test_interrupt_says_that_the_request_goes_on(glass):
     while ("GET", "/download/r1") not in [request[1:3] for request in glass.asked]:
         time.sleep(BEAT)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=5)
+    _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
     assert b"the request goes on" in errors and b"beckon cancel r1" in errors
 
@@ -342,7 +342,7 @@ def test_interrupted_fetch_leaves_nothing_behind(glass):
     while not os.listdir(glass.folder):
         time.sleep(BEAT)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=5)
+    _, errors = process.communicate(timeout=30)
     assert process.returncode == 130 and b"interrupted" in errors
     assert os.listdir(glass.folder) == []
 

@@ -385,7 +385,7 @@ def test_get_waits_for_events_instead_of_asking_again_and_again(folder, pki):
         assert "uploading" in finished.stderr
         lines = (folder / "audit.log").read_text().splitlines()
         looks = [line for line in lines if '"GET /download/' in line]
-        assert 1 <= len(looks) <= 4, lines
+        assert 1 <= len(looks) <= 8, lines  # four seconds of asking again would be far more
         assert any('"GET /events"' in line for line in lines)
     finally:
         house.close()

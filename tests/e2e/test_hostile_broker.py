@@ -75,7 +75,7 @@ def status_topic(upload):
 
 def resident_kb(pid):
     with open(f"/proc/{pid}/status", encoding="ascii") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS:"))
+        return next(int(line.split()[1]) for line in file if line.startswith("RssAnon:"))
 
 
 def flood(evil, upload, payloads):

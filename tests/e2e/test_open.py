@@ -213,7 +213,7 @@ def is_cut(stream):
 
 
 def test_many_slow_connections_are_cut_and_honest_uploads_go_on_meanwhile(receiver, pki, house):
-    house = receiver(connections=str(SLOW + 100), connections_per_client="0", open_uploads=str(SLOW), uploads_per_client=str(SLOW), idle_timeout="8s", upload_deadline="12s")
+    house = receiver(connections=str(SLOW + 100), connections_per_client="0", open_uploads=str(SLOW), uploads_per_client=str(SLOW), idle_timeout="8s", upload_deadline=f"{12 * SLOWNESS}s")
     honest = house.https(pki.client("honest"))
     crowd = house.closing(Crowd(house.https(pki.client("slow")), house.receiver_port, SLOW))
     data = os.urandom(20 * 2**20)

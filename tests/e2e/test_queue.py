@@ -107,7 +107,7 @@ def test_rate_is_roughly_honoured(house, operator, ask):
     accepted = state_is(operator, upload, "accepted")
     done = state_is(operator, upload, "done")
     took_s = at(done) - at(accepted)
-    assert 1.2 < took_s < 5, f"600 KB at 300 KB/s took {took_s:.1f} s"
+    assert 1.2 < took_s < 10, f"600 KB at 300 KB/s took {took_s:.1f} s"
     running = [message for message in operator.on(f"beckon/v1/restaurant_1/status/{upload}") if message["state"] == "running"]
     assert 1 <= len(running) <= took_s + 2, "progress is told at most once a second"
     assert [message["sent"] for message in running] == sorted(message["sent"] for message in running)

@@ -8,9 +8,9 @@ import signal
 import pytest
 
 from harness.house import command_payload
-from harness.waiting import stays, wait_until
+from harness.waiting import SLOWNESS, stays, wait_until
 
-SIZE = 900_000
+SIZE = 900_000 * (2 if SLOWNESS > 1 else 1)  # some seconds of bytes that flow
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def test_finished_ids_are_remembered_across_a_restart_of_the_agent(house, agent)
 def test_daemon_ends_cleanly_on_sigint(house, agent, name):
     daemon = agent if name == "agent" else getattr(house, name)
     daemon.process.send_signal(signal.SIGINT)
-    assert daemon.process.wait(10) == 0
+    assert daemon.process.wait(10 * SLOWNESS) == 0
     daemon.process = None
     daemon.start()
 

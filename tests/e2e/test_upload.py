@@ -399,7 +399,7 @@ def test_clients_stalling_in_the_tls_handshake_cost_no_cpu(house, https, upload)
         before = cpu_seconds(house.receiver.pid)
         threading.Event().wait(3)  # what is measured is this time
         used = cpu_seconds(house.receiver.pid) - before
-        assert used < 0.1, f"{used} s of CPU in 3 s"
+        assert used < 0.5, f"{used} s of CPU in 3 s"  # one that spins takes all of them; TLS and threads begin in them
         assert https.request("PUT", UPLOADS + upload, b"x").status == 201, "others are served meanwhile"
     finally:
         for client in stalled:

@@ -481,7 +481,7 @@ def test_everything_can_be_done_by_keyboard(browser, house):
         def there():
             press("Tab")
             return focused(page, f"matches({json.dumps(selector)})")
-        wait_until(there, f"the walk to reach {selector}", timeout_s=10)
+        wait_until(there, f"the walk to reach {selector}")
     page.go("")
     page.sees("#token")
     write(house.token)
@@ -600,7 +600,7 @@ def test_ten_thousand_devices_do_not_freeze_it(driver, folder, pki):
               await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
               return (performance.now() - begun) / 6;
             })""")
-            assert SANITIZED or took < 500, f"a keystroke takes {took:.0f} ms"
+            assert SANITIZED or took < 1500, f"a keystroke takes {took:.0f} ms"
         finally:
             page.close()
     finally:

@@ -119,7 +119,7 @@ def is_clean(house):
     return left
 
 
-def audit(tally, house, uploads, unlinks_failed=False, patience_s=10):
+def audit(tally, house, uploads, unlinks_failed=False, patience_s=30):
     """After everything: what is complete is still there, and nothing is left over. What only a restart sorts out is
     given one. unlinks_failed: then a part may stay until the next start, even of a complete upload."""
     left = ["?"]
@@ -128,7 +128,7 @@ def audit(tally, house, uploads, unlinks_failed=False, patience_s=10):
         left[:] = is_clean(house)
         return not left
     try:
-        wait_until(clean, "nothing to be left over", patience_s / 5)
+        wait_until(clean, "nothing to be left over", patience_s / 10)
     except NotYet:
         for daemon in [house.receiver, *house.agents.values()]:
             daemon.restart()
@@ -168,7 +168,7 @@ def judge_incoming(tally, house, uploads, unlinks_failed):
     time.sleep(2.1)
     house.receiver.restart()
     try:
-        wait_until(lambda: not any(incoming.iterdir()), "old parts to be removed", 10)
+        wait_until(lambda: not any(incoming.iterdir()), "old parts to be removed", 30)
     except NotYet:
         tally.count("wrong", f"left over though its time is over: {[path.name for path in incoming.iterdir()][:6]}")
 

@@ -164,7 +164,7 @@ def one_agent_cut(bench, house, disk, agent, observer, number):
 
 def judge_accepted(bench, house, observer, upload):
     try:
-        observer.wait_for(f"beckon/v1/{CLIENT}/receipt/{upload.id}", timeout_s=10)
+        observer.wait_for(f"beckon/v1/{CLIENT}/receipt/{upload.id}", timeout_s=30)
         judge_stored(bench.tally, house, upload, "completed")
     except NotYet:
         bench.tally.count("lost", f"{upload} was accepted before the power cut, and is forgotten")

@@ -176,7 +176,7 @@ def repeat_command(bench, house, observer):
     topic = f"beckon/v1/{CLIENT}/cmd/upload/{upload.id}"
     payload = command_payload(house.agents[CLIENT].file(upload.id, data))
     observer.publish(topic, payload)
-    upload.timers = [later(bench, 0.2, lambda: observer.publish(topic, payload)) for _ in range(4)]
+    upload.timers = [later(bench, at_most_s, lambda: observer.publish(topic, payload)) for at_most_s in (0.2, 0.2, 0.2, 1, 2)]
     bench.uploads.append(upload)
     return upload
 

