@@ -224,13 +224,9 @@ static int prepare(Archive *archive, const char *client, const char *id, const S
     return r == -ENOSPC || r == -EDQUOT ? ARCHIVE_E_FULL : r;
 }
 
-int archive_commit(Archive *archive, Part *part, const char *client, const char *id, const char *path,
-                   const uint8_t sha256[static SHA256_SIZE], Stored *ret_stored)
+static int commit_part(Archive *archive, Part *part, const char *client, const char *id, const char *path,
+                       const uint8_t sha256[static SHA256_SIZE], Stored *stored)
 {
-    Stored *stored CLEANUP(free_ptr) = calloc(1, sizeof(*stored));
-
-    if (!stored)
-        return -ENOMEM;
     int r = PLANTED("receipt-before-fsync") ? 0 : part_sync_data(part);
     if (r < 0)
         return spoiled(client, id, "syncing the part failed", r);
@@ -248,9 +244,8 @@ int archive_commit(Archive *archive, Part *part, const char *client, const char 
     if (r < 0)
         return after_failed_put(archive, client, id, r);
     r = outbox_release(archive->outbox, client, id);
-    if (r < 0) /* durable, but marked: the next start finishes it */
+    if (r < 0) /* durable, but marked: the next start or attempt finishes it */
         return spoiled(client, id, "the end of the commit can't be marked", r);
-    *ret_stored = *stored;
     return 0;
 }
 
@@ -281,6 +276,42 @@ static int recover_one(Archive *archive, const OutboxKey *key)
         r = outbox_release(archive->outbox, key->client, key->id);
     if (r == 0)
         log_at(LOG_LEVEL_INFO, key->client, key->id, "a commit that was broken off is finished");
+    return r;
+}
+
+/* A mark is taken off by what set it, or here, but never by another attempt's failure: it may stand before
+ * content that is not durable, or whose receipt nobody has. 0 and *ret_stored if an earlier commit is whole
+ * now, and its content the same; ARCHIVE_E_ABSENT if there is none. */
+static int settle_earlier(Archive *archive, const char *client, const char *id,
+                          const uint8_t sha256[static SHA256_SIZE], Stored *ret_stored)
+{
+    int pending = outbox_is_pending(archive->outbox, client, id);
+    OutboxKey key;
+
+    if (pending <= 0)
+        return pending < 0 ? pending : ARCHIVE_E_ABSENT;
+    (void)snprintf(key.client, sizeof(key.client), "%s", client);
+    (void)snprintf(key.id, sizeof(key.id), "%s", id);
+    int r = recover_one(archive, &key);
+    if (r == 0)
+        r = archive_find(archive, client, id, ret_stored);
+    if (r == -ENOSPC || r == -EDQUOT)
+        return ARCHIVE_E_FULL;
+    return r == 0 && memcmp(ret_stored->receipt.sha256, sha256, SHA256_SIZE) != 0 ? -EEXIST : r;
+}
+
+int archive_commit(Archive *archive, Part *part, const char *client, const char *id, const char *path,
+                   const uint8_t sha256[static SHA256_SIZE], Stored *ret_stored)
+{
+    Stored *stored CLEANUP(free_ptr) = calloc(1, sizeof(*stored));
+
+    if (!stored)
+        return -ENOMEM;
+    int r = settle_earlier(archive, client, id, sha256, stored);
+    if (r == ARCHIVE_E_ABSENT)
+        r = commit_part(archive, part, client, id, path, sha256, stored);
+    if (r == 0)
+        *ret_stored = *stored;
     return r;
 }
 

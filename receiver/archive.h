@@ -14,7 +14,8 @@
  * and only then does anybody hear of it. Complete means: content and metadata are there and nothing is
  * pending, so a reader needs no lock to tell. A crash between 5 and 7 is finished by archive_recover() at the
  * next start, one before 5 is undone by it. A failed sync is never tried again: the part is set aside and
- * what was done is undone; if that fails too the mark stays, and with it the upload stays incomplete.
+ * what was done is undone; if that fails too the mark stays, and with it the upload stays incomplete, until
+ * the next start or the next commit of it settles it in the same way. No other failure takes a mark off.
  *
  * Any thread; two threads never commit the same upload. The functions block on the disk. */
 #pragma once
@@ -72,8 +73,10 @@ enum {
     ARCHIVE_E_UNDELIVERED,
 };
 
-/* Steps 1 to 7. part is not freed: after 0 part_remove() what is left of it. 0 and *ret_stored filled, one of
- * the above, or a negative errno (nothing stored, part still in the spool). Logs the failures of the disk. */
+/* Steps 1 to 7; before them an earlier commit of this upload that left its mark is settled, and if it is
+ * whole and has the same content it is this one's end too, else -EEXIST. part is not freed: after 0
+ * part_remove() what is left of it. 0 and *ret_stored filled, one of the above, or a negative errno (nothing
+ * stored, part still in the spool). Logs the failures of the disk. */
 int archive_commit(Archive *archive, Part *part, const char *client, const char *id, const char *path,
                    const uint8_t sha256[static SHA256_SIZE], Stored *ret_stored) MUST_CHECK;
 

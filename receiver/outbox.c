@@ -86,8 +86,9 @@ int outbox_prepare(Outbox *outbox, const char *client, const char *id, const cha
     char name[ENTRY_NAME_SIZE];
 
     entry_name(client, id, OUTBOX_PENDING, name);
-    int r = file_replace_at(outbox->fd, name, message, strlen(message), 0600);
-    if (r < 0)
+    int before = outbox_is_pending(outbox, client, id);
+    int r = before < 0 ? before : file_replace_at(outbox->fd, name, message, strlen(message), 0600);
+    if (r < 0 && before == 0)
         (void)unlinkat(outbox->fd, name, 0); /* the rename may have happened before the failure */
     return r;
 }

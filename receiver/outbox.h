@@ -30,7 +30,8 @@ Outbox *outbox_free(Outbox *outbox); /* returns NULL */
 /* An eventfd: readable after outbox_release() and outbox_announce(), until it is read. */
 int outbox_fd(const Outbox *outbox);
 
-/* Writes the pending entry, durably. 0 or a negative errno, and then there is none. */
+/* Writes the pending entry, durably. 0 or a negative errno, and then there is one only if there was one
+ * before: what that stands for is not undone by a failure of this. */
 int outbox_prepare(Outbox *outbox, const char *client, const char *id, const char *message) MUST_CHECK;
 
 /* pending -> receipt. Need not be durable: a restart finds the pending entry and finishes the commit. 0 or a

@@ -57,6 +57,13 @@ static void while_a_commit_is_pending_the_upload_is_not_complete(void **state)
     assert_int_equal(find_upload(fixture, "r1", "a"), 0);
 }
 
+static void break_off_after_the_rename(Fixture *fixture)
+{
+    commit_text(fixture, "r1", "a", "x", "hello");
+    assert_int_equal(
+        renameat(fixture->root_fd, ".outbox/r1.a.receipt", fixture->root_fd, ".outbox/r1.a.pending"), 0);
+}
+
 static void a_crash_after_the_rename_is_finished_at_start(void **state)
 {
     Fixture *fixture = *state;
@@ -73,13 +80,83 @@ static void a_crash_after_the_rename_is_finished_at_start(void **state)
     free(message);
 }
 
+static void a_recovery_that_fails_leaves_the_mark_to_the_next(void **state)
+{
+    Fixture *fixture = *state;
+
+    break_off_after_the_rename(fixture);
+    assert_int_equal(mkdirat(fixture->root_fd, ".outbox/r1.a.pending.tmp", 0700), 0); /* nothing is written */
+    fixture_restart(fixture);
+    assert_true(exists(fixture, ".outbox/r1.a.pending"));
+    assert_int_equal(find_upload(fixture, "r1", "a"), ARCHIVE_E_ABSENT);
+    assert_int_equal(unlinkat(fixture->root_fd, ".outbox/r1.a.pending.tmp", AT_REMOVEDIR), 0);
+    fixture_restart(fixture);
+    assert_int_equal(find_upload(fixture, "r1", "a"), 0);
+    assert_true(exists(fixture, ".outbox/r1.a.receipt"));
+}
+
+static int try_commit(Fixture *fixture, const char *text)
+{
+    Stored *stored = calloc(1, sizeof(*stored));
+    uint8_t sha256[SHA256_SIZE];
+    Part *part = part_with(fixture, "r1", "a", text);
+
+    assert_non_null(stored);
+    assert_int_equal(part_digest(part, sha256), 0);
+    int r = archive_commit(fixture->archive, part, "r1", "a", "x", sha256, stored);
+    assert_true(r != 0 || memcmp(stored->receipt.sha256, sha256, SHA256_SIZE) == 0);
+    (void)part_remove(part);
+    free(stored);
+    return r;
+}
+
+static void a_commit_whose_end_failed_is_settled_by_the_next_of_the_same_content(void **state)
+{
+    Fixture *fixture = *state;
+
+    assert_int_equal(mkdirat(fixture->root_fd, ".outbox/r1.a.receipt", 0700), 0);
+    write_file(fixture, ".outbox/r1.a.receipt/in-the-way", "");
+    assert_int_equal(try_commit(fixture, "hello"), ARCHIVE_E_SPOILED);
+    assert_true(try_commit(fixture, "hello") < 0);
+    assert_true(exists(fixture, ".outbox/r1.a.pending"));
+    assert_int_equal(find_upload(fixture, "r1", "a"), ARCHIVE_E_ABSENT);
+    assert_int_equal(unlinkat(fixture->root_fd, ".outbox/r1.a.receipt/in-the-way", 0), 0);
+    assert_int_equal(unlinkat(fixture->root_fd, ".outbox/r1.a.receipt", AT_REMOVEDIR), 0);
+    assert_int_equal(try_commit(fixture, "hello"), 0);
+    assert_int_equal(find_upload(fixture, "r1", "a"), 0);
+    assert_false(exists(fixture, ".outbox/r1.a.pending"));
+    assert_true(exists(fixture, ".outbox/r1.a.receipt"));
+}
+
+static void another_content_settles_a_commit_that_was_broken_off_and_changes_nothing_of_it(void **state)
+{
+    Fixture *fixture = *state;
+
+    break_off_after_the_rename(fixture);
+    assert_int_equal(try_commit(fixture, "another"), -EEXIST);
+    assert_int_equal(find_upload(fixture, "r1", "a"), 0);
+    assert_true(exists(fixture, ".outbox/r1.a.receipt"));
+    char *text = content(fixture, "r1/a/x");
+    assert_string_equal(text, "hello");
+    free(text);
+}
+
+static void a_commit_over_a_mark_without_content_begins_anew(void **state)
+{
+    Fixture *fixture = *state;
+
+    break_off_after_the_rename(fixture);
+    assert_int_equal(unlinkat(fixture->root_fd, "r1/a/x", 0), 0);
+    assert_int_equal(try_commit(fixture, "another"), 0);
+    assert_int_equal(find_upload(fixture, "r1", "a"), 0);
+    assert_false(exists(fixture, ".outbox/r1.a.pending"));
+}
+
 static void a_crash_before_the_rename_is_undone_at_start(void **state)
 {
     Fixture *fixture = *state;
 
-    commit_text(fixture, "r1", "a", "x", "hello");
-    assert_int_equal(
-        renameat(fixture->root_fd, ".outbox/r1.a.receipt", fixture->root_fd, ".outbox/r1.a.pending"), 0);
+    break_off_after_the_rename(fixture);
     assert_int_equal(unlinkat(fixture->root_fd, "r1/a/x", 0), 0);
     fixture_restart(fixture);
     assert_int_equal(find_upload(fixture, "r1", "a"), ARCHIVE_E_ABSENT);
@@ -176,6 +253,10 @@ int main(void)
         WITH_STORE(equal_ids_of_two_clients_never_meet),
         WITH_STORE(while_a_commit_is_pending_the_upload_is_not_complete),
         WITH_STORE(a_crash_after_the_rename_is_finished_at_start),
+        WITH_STORE(a_recovery_that_fails_leaves_the_mark_to_the_next),
+        WITH_STORE(a_commit_whose_end_failed_is_settled_by_the_next_of_the_same_content),
+        WITH_STORE(another_content_settles_a_commit_that_was_broken_off_and_changes_nothing_of_it),
+        WITH_STORE(a_commit_over_a_mark_without_content_begins_anew),
         WITH_STORE(a_crash_before_the_rename_is_undone_at_start),
         WITH_STORE(a_crash_after_the_mark_only_is_undone_at_start),
         WITH_STORE(content_of_another_size_or_none_is_not_complete),
