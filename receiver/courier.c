@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define GROUNDED UINT64_MAX /* its message can't be made: it is left out until courier_retry() */
+#define GROUNDED UINT64_MAX /* can't be sent, or not be taken out: left alone until courier_retry() */
 
 typedef struct Flight {
     uint64_t tag; /* 0: free; or GROUNDED */
@@ -170,14 +170,23 @@ void courier_disconnected(Courier *courier)
     memset(courier->flights, 0, sizeof(courier->flights)); /* whatever was under way is published again */
 }
 
+/* What can't be taken out of the outbox stays grounded, or it would be published over and over. */
+static void land(Courier *courier, Flight *flight)
+{
+    if (outbox_delivered(courier->outbox, flight->kind, &flight->key) < 0) {
+        flight->tag = GROUNDED;
+        return;
+    }
+    flight->tag = 0;
+    courier->flying--;
+}
+
 void courier_published(Courier *courier, uint64_t tag)
 {
     for (size_t i = 0; tag != 0 && i < COURIER_WINDOW; i++) {
         if (courier->flights[i].tag != tag)
             continue;
-        (void)outbox_delivered(courier->outbox, courier->flights[i].kind, &courier->flights[i].key);
-        courier->flights[i].tag = 0;
-        courier->flying--;
+        land(courier, &courier->flights[i]);
         break;
     }
     if (courier->flying < COURIER_WINDOW / 2)

@@ -24,7 +24,7 @@ int courier_new(Outbox *outbox, Archive *archive, CourierPublish publish, void *
 Courier *courier_free(Courier *courier); /* returns NULL */
 
 /* What happened: the broker came or went; a message arrived there; there may be something new in the outbox;
- * a while has passed, after which entries that could not be read are tried again. */
+ * a while has passed, after which entries that could not be read or not removed are tried again. */
 void courier_connected(Courier *courier);
 void courier_disconnected(Courier *courier);
 void courier_published(Courier *courier, uint64_t tag);

@@ -228,6 +228,29 @@ static void an_entry_that_is_broken_holds_up_nothing(void **state)
     (void)courier_free(courier);
 }
 
+/* As on a store that can be read only, by now. */
+static void an_entry_that_stays_is_told_again_only_after_a_while(void **state)
+{
+    Fixture *fixture = *state;
+    Broker broker = {0};
+
+    put_and_remove(fixture, "a");
+    assert_int_equal(unlinkat(fixture->root_fd, ".outbox/r1.a.removed", 0), 0);
+    assert_int_equal(mkdirat(fixture->root_fd, ".outbox/r1.a.removed", 0700), 0); /* can't be unlinked */
+    Courier *courier = connect_courier(fixture, &broker);
+    assert_int_equal(broker.count, 1);
+    courier_published(courier, broker.tags[0]);
+    courier_pump(courier);
+    assert_int_equal(broker.count, 1);
+    courier_retry(courier);
+    assert_int_equal(broker.count, 2);
+    assert_int_equal(unlinkat(fixture->root_fd, ".outbox/r1.a.removed", AT_REMOVEDIR), 0);
+    courier_published(courier, broker.tags[1]);
+    courier_retry(courier);
+    assert_int_equal(broker.count, 2);
+    (void)courier_free(courier);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -240,6 +263,7 @@ int main(void)
         WITH_STORE(a_removal_that_was_given_up_is_not_told),
         WITH_STORE(a_removal_that_was_broken_off_is_finished_before_it_is_told),
         WITH_STORE(an_entry_that_is_broken_holds_up_nothing),
+        WITH_STORE(an_entry_that_stays_is_told_again_only_after_a_while),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
