@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 int write_all(int fd, const void *data, size_t size)
 {
@@ -105,6 +106,11 @@ int file_rename_new(int from_dir, const char *from, int to_dir, const char *to)
     int r = -errno;
     (void)unlinkat(to_dir, to, 0); /* nothing has happened, or both names are there */
     return r;
+}
+
+bool has_free_inode(const struct statvfs *info, size_t freed)
+{
+    return info->f_files == 0 || info->f_favail > 0 || freed > 0;
 }
 
 int folder_sync(int dir_fd)

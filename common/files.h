@@ -3,8 +3,11 @@
 
 #include "common/cleanup.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
+
+struct statvfs;
 
 /* Writes all size bytes, going on after EINTR and short writes. 0 or a negative errno. */
 int write_all(int fd, const void *data, size_t size) MUST_CHECK;
@@ -29,6 +32,10 @@ int folder_open_at(int dir_fd, const char *name, mode_t mode, int *ret_fd) MUST_
 
 /* The same for a path: missing parents are made too. */
 int folder_open(const char *path, mode_t mode, int *ret_fd) MUST_CHECK;
+
+/* Whether the file system that info (of fstatvfs()) tells of can take files more if freed of those are
+ * removed before. One that does not count its inodes can. */
+bool has_free_inode(const struct statvfs *info, size_t freed) MUST_CHECK;
 
 /* fsync of a folder. Never retried: after a failed fsync nothing is known. */
 int folder_sync(int dir_fd) MUST_CHECK;

@@ -65,7 +65,7 @@ static int remove_one(Archive *archive, Stored *stored, ArchiveApprove *approve,
 
     int r = 0;
     if (stored->removed_unix_s == 0) {
-        r = outbox_is_waiting(archive->outbox, client, id);
+        r = outbox_is_waiting(archive->outbox, OUTBOX_RECEIPT, client, id);
         if (r != 0)
             return r < 0 ? r : ARCHIVE_E_UNDELIVERED;
         r = approve(userdata, stored);
@@ -96,6 +96,36 @@ int archive_remove(Archive *archive, const char *client, const char *id, Archive
         r = remove_one(archive, stored, approve, userdata);
     (void)pthread_mutex_unlock(&archive->removing);
     outbox_announce(archive->outbox); /* refused or not: archive_removal_message() may have met the lock */
+    return r;
+}
+
+static int forget_one(Archive *archive, Stored *stored)
+{
+    const char *client = stored->receipt.client, *id = stored->receipt.upload;
+
+    if (stored->removed_unix_s == 0)
+        return ARCHIVE_E_ABSENT;
+    int waiting = outbox_is_waiting(archive->outbox, OUTBOX_REMOVED, client, id);
+    if (waiting == 0)
+        waiting = outbox_is_waiting(archive->outbox, OUTBOX_RECEIPT, client, id);
+    if (waiting != 0)
+        return waiting < 0 ? waiting : ARCHIVE_E_UNDELIVERED;
+    int r = store_remove(archive->store, stored, stored->removed_unix_s); /* it may have been broken off */
+    return r == 0 ? store_forget(archive->store, client, id) : r;
+}
+
+int archive_forget(Archive *archive, const char *client, const char *id)
+{
+    Stored *stored CLEANUP(free_ptr) = malloc(sizeof(*stored));
+
+    if (!stored)
+        return -ENOMEM;
+    (void)pthread_mutex_lock(&archive->removing);
+    int r = archive_find(archive, client, id, stored);
+    if (r == 0)
+        r = forget_one(archive, stored);
+    (void)pthread_mutex_unlock(&archive->removing);
+    outbox_announce(archive->outbox); /* archive_removal_message() may have met the lock */
     return r;
 }
 
@@ -260,7 +290,7 @@ static int recover_one(Archive *archive, const OutboxKey *key)
     int r = store_find(archive->store, key->client, key->id, stored);
     TRACED(r == 0 ? stored->traceparent : "");
     if (r == STORE_E_ABSENT) {
-        store_forget(archive->store, key->client, key->id);
+        (void)store_forget(archive->store, key->client, key->id);
         log_at(LOG_LEVEL_INFO, key->client, key->id, "a commit that was broken off is undone");
         return outbox_withdraw(archive->outbox, key->client, key->id);
     }

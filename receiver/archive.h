@@ -51,6 +51,11 @@ typedef int ArchiveApprove(void *userdata, const Stored *stored);
 int archive_remove(Archive *archive, const char *client, const char *id, ArchiveApprove *approve,
                    void *userdata) MUST_CHECK;
 
+/* Forgets an upload whose content was removed: its record goes, and the id is a new one from then on. Not
+ * while the broker is still to be told something of it: then ARCHIVE_E_UNDELIVERED. 0, ARCHIVE_E_ABSENT, also
+ * if its content is there, or a negative errno. */
+int archive_forget(Archive *archive, const char *client, const char *id) MUST_CHECK;
+
 /* The payload of the removed topic, for an entry of the outbox; a removal that was broken off in its middle
  * is finished before. The caller frees. 0; ARCHIVE_E_ABSENT for an upload of which nothing was removed: then
  * the entry is gone; -EAGAIN while another removal is under way, which outbox_announce() follows; or another

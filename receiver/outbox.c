@@ -141,9 +141,9 @@ int outbox_is_pending(Outbox *outbox, const char *client, const char *id)
     return has_entry(outbox, client, id, OUTBOX_PENDING);
 }
 
-int outbox_is_waiting(Outbox *outbox, const char *client, const char *id)
+int outbox_is_waiting(Outbox *outbox, OutboxKind kind, const char *client, const char *id)
 {
-    return has_entry(outbox, client, id, OUTBOX_RECEIPT);
+    return has_entry(outbox, client, id, kind);
 }
 
 int outbox_list(Outbox *outbox, OutboxKind kind, bool (*skip)(const OutboxKey *key, void *userdata),

@@ -19,6 +19,8 @@
 
 typedef struct Outbox Outbox;
 
+typedef enum OutboxKind { OUTBOX_PENDING, OUTBOX_RECEIPT, OUTBOX_REMOVED } OutboxKind;
+
 typedef struct OutboxKey {
     char client[CLIENT_ID_SIZE];
     char id[UPLOAD_ID_SIZE];
@@ -44,12 +46,11 @@ int outbox_withdraw(Outbox *outbox, const char *client, const char *id) MUST_CHE
 /* 1, 0, or a negative errno. */
 int outbox_is_pending(Outbox *outbox, const char *client, const char *id) MUST_CHECK;
 
-/* Whether its receipt is still to be taken by the broker. 1, 0, or a negative errno. */
-int outbox_is_waiting(Outbox *outbox, const char *client, const char *id) MUST_CHECK;
+/* Whether its receipt, or its removal, is still to be taken by the broker. 1, 0, or a negative errno. */
+int outbox_is_waiting(Outbox *outbox, OutboxKind kind, const char *client, const char *id) MUST_CHECK;
 
 /* Lists at most max entries into keys; those for which skip(key, userdata) is true are left out (skip may be
  * NULL). Returns how many, or a negative errno. */
-typedef enum OutboxKind { OUTBOX_PENDING, OUTBOX_RECEIPT, OUTBOX_REMOVED } OutboxKind;
 int outbox_list(Outbox *outbox, OutboxKind kind, bool (*skip)(const OutboxKey *key, void *userdata),
                 void *userdata, OutboxKey *keys, size_t max) MUST_CHECK;
 

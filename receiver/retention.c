@@ -14,6 +14,7 @@
 
 #define FIRST_SWEEP_S 3 /* starting has its turn first */
 #define SWEEP_EVERY_S (10 * 60)
+#define FORGET_EVERY_MS ((int64_t)86400000)
 #define OLDEST_MAX 1024    /* uploads of one client that are looked at together */
 #define USER "(retention)" /* in the audit log; no user's name looks so */
 
@@ -40,6 +41,8 @@ struct Retention {
     Store *store;
     Archive *archive;
     Survey survey;
+    int64_t forget_at_ms; /* running */
+    bool forgets;         /* records, in this sweep */
     pthread_t thread;
     bool running;
     pthread_mutex_t mutex;
@@ -94,6 +97,17 @@ static void note(Survey *survey, const Receipt *receipt)
     memcpy(survey->old[at].id, receipt->upload, sizeof(survey->old[at].id));
 }
 
+static void forget_if_old(const Retention *retention, const Stored *stored)
+{
+    const char *client = stored->receipt.client, *id = stored->receipt.upload;
+
+    if (!retention->forgets || clock_unix_ms() / 1000 - stored->removed_unix_s <= RETENTION_RECORD_S)
+        return;
+    int r = archive_forget(retention->archive, client, id);
+    if (r < 0)
+        log_at(LOG_LEVEL_ERROR, client, id, "its record can't be forgotten: %s", strerror(-r));
+}
+
 static int look_at(void *userdata, Stored *stored)
 {
     Survey *survey = userdata;
@@ -102,6 +116,8 @@ static int look_at(void *userdata, Stored *stored)
         survey->count++;
         survey->bytes += stored->receipt.size_bytes;
         note(survey, &stored->receipt);
+    } else {
+        forget_if_old(survey->retention, stored);
     }
     return atomic_load(&survey->retention->stopping) ? -ECANCELED : 0;
 }
@@ -167,7 +183,7 @@ static int sweep_client(void *userdata, const char *client)
     const Limits limits = limits_of(&retention->config, client);
     size_t removed = OLDEST_MAX;
 
-    if (!limits.age_ms && !limits.count && !limits.bytes)
+    if (!limits.age_ms && !limits.count && !limits.bytes && !retention->forgets)
         return 0;
     while (removed == OLDEST_MAX) { /* else the very next ones are not too much */
         survey->retention = retention;
@@ -182,6 +198,9 @@ static int sweep_client(void *userdata, const char *client)
 
 void retention_sweep(Retention *retention)
 {
+    retention->forgets = clock_monotonic_ms() >= retention->forget_at_ms;
+    if (retention->forgets)
+        retention->forget_at_ms = clock_monotonic_ms() + FORGET_EVERY_MS;
     int r = store_each_client(retention->store, sweep_client, retention);
 
     if (r < 0 && r != -ECANCELED)
@@ -209,7 +228,8 @@ static void *run(void *userdata)
 {
     Retention *retention = userdata;
 
-    for (int wait_s = FIRST_SWEEP_S; wait_for(retention, wait_s); wait_s = SWEEP_EVERY_S)
+    for (int wait_s = has_rules(&retention->config) ? FIRST_SWEEP_S : SWEEP_EVERY_S;
+         wait_for(retention, wait_s); wait_s = SWEEP_EVERY_S)
         retention_sweep(retention);
     return NULL;
 }
@@ -237,8 +257,8 @@ int retention_new(const RetentionConfig *config, Store *store, Archive *archive,
     retention->archive = archive;
     atomic_init(&retention->stopping, false);
     init_lock(retention);
-    int r = has_rules(config) ? -pthread_create(&retention->thread, NULL, run, retention) : 0;
-    retention->running = r == 0 && has_rules(config);
+    int r = -pthread_create(&retention->thread, NULL, run, retention);
+    retention->running = r == 0;
     if (r < 0) {
         (void)retention_free(retention);
         return r;

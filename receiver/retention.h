@@ -1,5 +1,5 @@
 /* How long stored files are kept: by age, and for each client by count and bytes. The oldest go first; their
- * records stay, so that an upload that is repeated does not look new.
+ * records stay, so that an upload that is repeated does not look new, until RETENTION_RECORD_S after.
  *
  * Works on a thread of its own, for walking a large store takes its time. */
 #pragma once
@@ -9,6 +9,10 @@
 #include "receiver/archive.h"
 
 #define RETENTION_AGE_MAX_MS ((uint64_t)36500 * 86400000)
+
+/* Of what was removed, in whatever way: longer than an agent knows an upload's id (30 days, or a day after
+ * its request expires, which is after a week unless somebody says otherwise). */
+#define RETENTION_RECORD_S ((int64_t)60 * 86400)
 
 typedef struct RetentionConfig {
     uint64_t age_ms, count, bytes; /* of clients that have no rule of their own; 0: no limit */
@@ -23,7 +27,7 @@ typedef struct Retention Retention;
 int retention_check(const RetentionConfig *config);
 
 /* Copies config, whose pointers stay the caller's. store and archive are borrowed. Sweeps soon, and then
- * every ten minutes; without any rule there is no thread. 0 or a negative errno. */
+ * every ten minutes; clients without any rule once a day, for the records. 0 or a negative errno. */
 int retention_new(const RetentionConfig *config, Store *store, Archive *archive,
                   Retention **ret_retention) MUST_CHECK;
 Retention *retention_free(Retention *retention); /* ends a sweep in its middle; returns NULL */

@@ -277,23 +277,25 @@ void spool_sweep_asides(Spool *spool, int64_t before_unix_ms)
     trim_asides(spool, NULL, before_unix_ms, 0);
 }
 
-/* Whether size bytes would fit if there were extra bytes more than there are. */
-static bool fits(const Spool *spool, uint64_t size, uint64_t extra)
+/* Whether a file of size bytes would fit without those set aside. */
+static bool fits(const Spool *spool, uint64_t size, const Asides *without)
 {
     struct statvfs info;
 
     if (fstatvfs(spool->fd, &info) < 0)
         return true; /* writing will tell */
-    uint64_t free_bytes = (uint64_t)info.f_bavail * info.f_frsize + extra;
-    return free_bytes >= spool->floor_bytes && size <= free_bytes - spool->floor_bytes;
+    uint64_t free_bytes = (uint64_t)info.f_bavail * info.f_frsize + without->size_bytes;
+    return has_free_inode(&info, without->count) && free_bytes >= spool->floor_bytes &&
+           size <= free_bytes - spool->floor_bytes;
 }
 
 bool spool_has_room(Spool *spool, uint64_t size)
 {
-    while (!fits(spool, size, 0)) {
+    static const Asides none = {.count = 0};
+
+    while (!fits(spool, size, &none)) {
         Asides asides = {.before_ms = INT64_MAX};
-        if (each_file(spool, count_aside, &asides) < 0 || asides.count == 0 ||
-            !fits(spool, size, asides.size_bytes))
+        if (each_file(spool, count_aside, &asides) < 0 || asides.count == 0 || !fits(spool, size, &asides))
             return false; /* not even without them */
         log_warn("the disk is nearly full: .incoming/%s is removed before its time", asides.oldest);
         if (unlinkat(spool->fd, asides.oldest, 0) < 0)

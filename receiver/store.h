@@ -46,13 +46,13 @@ int store_put(Store *store, const Stored *stored, Part *part) MUST_CHECK;
  * errno. */
 int store_sync(Store *store, const Stored *stored) MUST_CHECK;
 
-/* Removes metadata that a broken-off store_put() left without content. */
-void store_forget(Store *store, const char *client, const char *id);
+/* Removes metadata without content, durably: what a broken-off store_put() left, or the record of one that
+ * was removed. 0 or a negative errno; what is left over is no harm. */
+int store_forget(Store *store, const char *client, const char *id);
 
-/* Removes the content; the metadata stay and say so, so that the id is not taken for a new one. Again after
- * it was broken off: finishes it. stored->removed_unix_s is set. Not two threads at a time. 0 or a negative
- * errno.
- */
+/* Removes the content; the metadata stay and say so, so that the id is not taken for a new one before
+ * store_forget(). Again after it was broken off: finishes it. stored->removed_unix_s is set. Not two threads
+ * at a time. 0 or a negative errno. */
 int store_remove(Store *store, Stored *stored, int64_t now_unix_s) MUST_CHECK;
 
 /* Calls each for every client that has a folder, or for every upload of a client; ends at the first that does

@@ -213,7 +213,7 @@ bool store_is_writable(Store *store)
     struct statvfs info;
 
     return fstatvfs(store->root_fd, &info) == 0 && !(info.f_flag & ST_RDONLY) && info.f_bavail > 0 &&
-           faccessat(store->root_fd, ".incoming", W_OK | X_OK, AT_EACCESS) == 0;
+           has_free_inode(&info, 0) && faccessat(store->root_fd, ".incoming", W_OK | X_OK, AT_EACCESS) == 0;
 }
 
 int store_free_bytes(Store *store, uint64_t *ret_bytes)
@@ -307,16 +307,19 @@ int store_sync(Store *store, const Stored *stored)
     return r == 0 ? folder_sync(store->root_fd) : r;
 }
 
-void store_forget(Store *store, const char *client, const char *id)
+int store_forget(Store *store, const char *client, const char *id)
 {
-    int client_fd CLEANUP(close_fd) = -1, id_fd CLEANUP(close_fd) = -1;
+    int client_fd CLEANUP(close_fd) = -1;
     char name[METADATA_NAME_SIZE];
+    int r = open_folder(store->root_fd, client, &client_fd);
 
-    if (open_folders(store, client, id, &client_fd, &id_fd) < 0)
-        return;
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
     metadata_name(id, name);
-    (void)unlinkat(client_fd, name, 0);          /* left over, it is no harm: there is no content */
-    (void)unlinkat(client_fd, id, AT_REMOVEDIR); /* only if it is empty */
+    (void)unlinkat(client_fd, id, AT_REMOVEDIR); /* if it is empty; first, for then the id may be used anew */
+    if (unlinkat(client_fd, name, 0) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    return folder_sync(client_fd); /* or a power cut brings it back beside what comes next under this id */
 }
 
 /* Removing */

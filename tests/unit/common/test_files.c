@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include <cmocka.h>
 
@@ -118,6 +119,16 @@ static void folder_open_makes_what_is_missing(void **state)
     assert_int_equal(folder_open_at(folder, "a", 0700, &fd), -ENOTDIR);
 }
 
+static void a_file_system_without_inodes_is_full_if_it_counts_them(void **state)
+{
+    (void)state;
+
+    assert_true(has_free_inode(&(struct statvfs){.f_files = 100, .f_favail = 1}, 0));
+    assert_false(has_free_inode(&(struct statvfs){.f_files = 100, .f_ffree = 5, .f_favail = 0}, 0));
+    assert_true(has_free_inode(&(struct statvfs){.f_files = 100, .f_favail = 0}, 1));
+    assert_true(has_free_inode(&(struct statvfs){.f_files = 0, .f_favail = 0}, 0));
+}
+
 int main(void)
 {
 #define TEST(test) cmocka_unit_test_setup_teardown(test, make_folder, remove_folder)
@@ -127,6 +138,7 @@ int main(void)
         TEST(rename_never_replaces),
         TEST(read_refuses_what_is_too_large_or_no_file),
         TEST(folder_open_makes_what_is_missing),
+        TEST(a_file_system_without_inodes_is_full_if_it_counts_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

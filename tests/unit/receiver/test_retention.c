@@ -24,10 +24,23 @@ static size_t take_removals(Fixture *fixture)
     return (size_t)count;
 }
 
+static void set_stamp(Fixture *fixture, const char *client, const char *id, const char *member,
+                      int64_t unix_s)
+{
+    char name[200];
+
+    (void)snprintf(name, sizeof(name), "%s/%s.json", client, id);
+    char *json CLEANUP(free_ptr) = content(fixture, name);
+    cJSON *record CLEANUP(json_delete) = cJSON_Parse(json);
+    assert_true(cJSON_ReplaceItemInObject(record, member, cJSON_CreateNumber((double)unix_s)));
+    char *changed CLEANUP(free_ptr) = cJSON_Print(record);
+    write_file(fixture, name, changed);
+}
+
 /* A complete upload of size bytes that came so long ago, its receipt delivered. */
 static void put(Fixture *fixture, const char *client, const char *id, size_t size, int64_t age_s)
 {
-    char text[4096], name[200];
+    char text[4096];
     OutboxKey key = {.client = ""};
 
     memset(text, 'x', size);
@@ -36,13 +49,7 @@ static void put(Fixture *fixture, const char *client, const char *id, size_t siz
     (void)snprintf(key.client, sizeof(key.client), "%s", client);
     (void)snprintf(key.id, sizeof(key.id), "%s", id);
     assert_int_equal(outbox_delivered(fixture->outbox, OUTBOX_RECEIPT, &key), 0);
-    (void)snprintf(name, sizeof(name), "%s/%s.json", client, id);
-    char *json CLEANUP(free_ptr) = content(fixture, name);
-    cJSON *record CLEANUP(json_delete) = cJSON_Parse(json);
-    assert_true(cJSON_ReplaceItemInObject(record, "receivedUnix",
-                                          cJSON_CreateNumber((double)(clock_unix_ms() / 1000 - age_s))));
-    char *older CLEANUP(free_ptr) = cJSON_Print(record);
-    write_file(fixture, name, older);
+    set_stamp(fixture, client, id, "receivedUnix", clock_unix_ms() / 1000 - age_s);
 }
 
 static void sweep(Fixture *fixture, RetentionConfig config)
@@ -185,6 +192,63 @@ static void a_removal_that_was_broken_off_is_finished_by_the_next(void **state)
     free(stored);
 }
 
+#define DAY_S 86400
+
+/* Removed so many days ago, and told. */
+static void put_removed(Fixture *fixture, const char *id, int days)
+{
+    put(fixture, "r1", id, 5, (days + 1) * DAY_S);
+    assert_int_equal(archive_remove(fixture->archive, "r1", id, yes, NULL), 0);
+    assert_int_equal(take_removals(fixture), 1);
+    set_stamp(fixture, "r1", id, "removedUnix", clock_unix_ms() / 1000 - days * DAY_S);
+}
+
+static void the_record_of_what_was_removed_goes_after_two_months(void **state)
+{
+    Fixture *fixture = *state;
+
+    put_removed(fixture, "long-ago", 61);
+    put_removed(fixture, "lately", 1);
+    put(fixture, "r1", "there", 5, 400 * DAY_S);
+    sweep(fixture, (RetentionConfig){.count = 0});
+    assert_int_equal(find_upload(fixture, "r1", "long-ago"), ARCHIVE_E_ABSENT);
+    assert_false(exists(fixture, "r1/long-ago.json"));
+    assert_true(exists(fixture, "r1/lately.json"));
+    assert_true(is_there(fixture, "r1", "there"));
+    put(fixture, "r1", "long-ago", 7, 0); /* a new one */
+    assert_true(is_there(fixture, "r1", "long-ago"));
+}
+
+static void the_record_of_a_removal_that_is_not_told_stays(void **state)
+{
+    Fixture *fixture = *state;
+
+    put_removed(fixture, "a", 61);
+    put_removed(fixture, "b", 61);
+    assert_int_equal(outbox_note_removal(fixture->outbox, "r1", "a"), 0);
+    write_file(fixture, ".outbox/r1.b.receipt", "{}");
+    sweep(fixture, (RetentionConfig){.count = 1});
+    assert_int_equal(told, 1);
+    assert_true(exists(fixture, "r1/a.json"));
+    assert_true(exists(fixture, "r1/b.json"));
+    assert_int_equal(unlinkat(fixture->root_fd, ".outbox/r1.b.receipt", 0), 0);
+    sweep(fixture, (RetentionConfig){.count = 1});
+    assert_false(exists(fixture, "r1/a.json"));
+    assert_false(exists(fixture, "r1/b.json"));
+}
+
+static void content_that_a_removal_left_goes_with_its_record(void **state)
+{
+    Fixture *fixture = *state;
+
+    put_removed(fixture, "a", 61);
+    assert_int_equal(mkdirat(fixture->root_fd, "r1/a", 0700), 0);
+    write_file(fixture, "r1/a/file", "xxxxx");
+    sweep(fixture, (RetentionConfig){.count = 0});
+    assert_false(exists(fixture, "r1/a"));
+    assert_false(exists(fixture, "r1/a.json"));
+}
+
 static void rules_that_say_nothing_are_mistakes(void **state)
 {
     char *good[] = {"*=30d", "kiosk-?=0"}, *bad[] = {"kiosk=soon", "a/b=1d", "=1d", "kiosk"};
@@ -205,6 +269,9 @@ int main(void)
         WITH_STORE(one_whose_receipt_waits_stays),
         WITH_STORE(what_is_not_approved_stays),
         WITH_STORE(a_removal_that_was_broken_off_is_finished_by_the_next),
+        WITH_STORE(the_record_of_what_was_removed_goes_after_two_months),
+        WITH_STORE(the_record_of_a_removal_that_is_not_told_stays),
+        WITH_STORE(content_that_a_removal_left_goes_with_its_record),
         cmocka_unit_test(rules_that_say_nothing_are_mistakes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
