@@ -2,6 +2,7 @@
 
 #include "common/audit.h"
 #include "common/cage.h"
+#include "common/clock.h"
 #include "common/credentials.h"
 #include "protocol/ident.h"
 #include "protocol/token.h"
@@ -74,7 +75,9 @@ RetentionConfig receiver_config_retention(const ReceiverConfig *config)
                              .bytes = config->bytes,
                              .ages = &config->ages,
                              .counts = &config->counts,
-                             .sizes = &config->sizes};
+                             .sizes = &config->sizes,
+                             .unix_ms = clock_unix_ms,
+                             .now_ms = clock_monotonic_ms};
 }
 
 HttpServerConfig receiver_config_http(const ReceiverConfig *config)

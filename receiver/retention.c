@@ -1,6 +1,5 @@
 #include "receiver/retention.h"
 
-#include "common/clock.h"
 #include "common/log.h"
 #include "common/text.h"
 #include "protocol/client_rules.h"
@@ -32,17 +31,27 @@ typedef struct Old {
 typedef struct Survey {
     Retention *retention;
     uint64_t count, bytes; /* of all whose content is there */
+    int64_t newest_unix_s;
     size_t old_count;
     Old old[OLDEST_MAX]; /* the oldest of them, the very oldest first */
 } Survey;
+
+/* Clients that were left alone in this sweep. */
+typedef struct Future {
+    size_t clients;
+    int64_t ahead_ms; /* of the one that is farthest */
+    char client[CLIENT_ID_SIZE];
+} Future;
 
 struct Retention {
     RetentionConfig config;
     Store *store;
     Archive *archive;
     Survey survey;
-    int64_t forget_at_ms; /* running */
-    bool forgets;         /* records, in this sweep */
+    Future future;
+    int64_t lead_ms;                     /* of the calendar, before the running time */
+    int64_t held_until_ms, forget_at_ms; /* running time */
+    bool forgets;                        /* records, in this sweep */
     pthread_t thread;
     bool running;
     pthread_mutex_t mutex;
@@ -101,7 +110,8 @@ static void forget_if_old(const Retention *retention, const Stored *stored)
 {
     const char *client = stored->receipt.client, *id = stored->receipt.upload;
 
-    if (!retention->forgets || clock_unix_ms() / 1000 - stored->removed_unix_s <= RETENTION_RECORD_S)
+    if (!retention->forgets ||
+        retention->config.unix_ms() / 1000 - stored->removed_unix_s <= RETENTION_RECORD_S)
         return;
     int r = archive_forget(retention->archive, client, id);
     if (r < 0)
@@ -115,6 +125,8 @@ static int look_at(void *userdata, Stored *stored)
     if (stored->removed_unix_s == 0) {
         survey->count++;
         survey->bytes += stored->receipt.size_bytes;
+        if (stored->receipt.issued_unix_s > survey->newest_unix_s)
+            survey->newest_unix_s = stored->receipt.issued_unix_s;
         note(survey, &stored->receipt);
     } else {
         forget_if_old(survey->retention, stored);
@@ -156,13 +168,57 @@ static bool remove_one(Retention *retention, const char *client, const Old *old)
     return true;
 }
 
+/* Whether it is less than an hour since the calendar jumped: a clock that is wrong for a moment removes
+ * nothing. */
+static bool is_held(Retention *retention)
+{
+    int64_t now_ms = retention->config.now_ms(), lead_ms = retention->config.unix_ms() - now_ms;
+    int64_t jump_ms = lead_ms - retention->lead_ms;
+
+    retention->lead_ms = lead_ms;
+    if (jump_ms > RETENTION_TRUST_MS || jump_ms < -RETENTION_TRUST_MS) {
+        retention->held_until_ms = now_ms + RETENTION_TRUST_MS;
+        log_error("the clock has jumped by %" PRId64 " minutes: nothing is removed for an hour; if it is "
+                  "wrong now, set it right before that",
+                  jump_ms / 60000);
+    }
+    return now_ms < retention->held_until_ms;
+}
+
+/* Then nobody knows which of its files are the oldest. */
+static bool is_of_the_future(Retention *retention, const char *client, int64_t ahead_ms)
+{
+    Future *future = &retention->future;
+
+    if (ahead_ms <= RETENTION_TRUST_MS)
+        return false;
+    if (future->clients++ == 0 || ahead_ms > future->ahead_ms) {
+        future->ahead_ms = ahead_ms;
+        (void)snprintf(future->client, sizeof(future->client), "%s", client);
+    }
+    return true;
+}
+
+static void tell_future(const Future *future)
+{
+    if (future->clients > 0)
+        log_at(LOG_LEVEL_ERROR, future->client, NULL,
+               "it has a file that came %" PRId64 " minutes from now (other clients with such files: %zu): "
+               "a clock was wrong, which are the oldest can't be told, and nothing of these is removed by "
+               "itself "
+               "until that time has come, or those files are removed with beckon rm",
+               future->ahead_ms / 60000, future->clients - 1);
+}
+
 /* Returns how many of the oldest were removed. */
 static size_t thin_out(Retention *retention, const char *client, const Limits *limits)
 {
     Survey *survey = &retention->survey;
-    int64_t now_ms = clock_unix_ms();
+    int64_t now_ms = retention->config.unix_ms();
     size_t removed = 0;
 
+    if (is_held(retention) || is_of_the_future(retention, client, survey->newest_unix_s * 1000 - now_ms))
+        return 0;
     for (size_t i = 0; i < survey->old_count && !atomic_load(&retention->stopping); i++) {
         const Old *old = &survey->old[i];
         if (!is_too_much(survey, old, limits, now_ms))
@@ -183,28 +239,36 @@ static int sweep_client(void *userdata, const char *client)
     const Limits limits = limits_of(&retention->config, client);
     size_t removed = OLDEST_MAX;
 
-    if (!limits.age_ms && !limits.count && !limits.bytes && !retention->forgets)
+    bool limited = limits.age_ms || limits.count || limits.bytes;
+    if (!limited && !retention->forgets)
         return 0;
     while (removed == OLDEST_MAX) { /* else the very next ones are not too much */
         survey->retention = retention;
         survey->count = survey->bytes = survey->old_count = 0;
+        survey->newest_unix_s = 0;
         int r = store_each(retention->store, client, look_at, survey);
         if (r < 0 && r != -ECANCELED)
             log_at(LOG_LEVEL_ERROR, client, NULL, "its folder in the store can't be read: %s", strerror(-r));
-        removed = r < 0 ? 0 : thin_out(retention, client, &limits);
+        removed = r < 0 || !limited ? 0 : thin_out(retention, client, &limits);
     }
     return atomic_load(&retention->stopping) ? -ECANCELED : 0;
 }
 
 void retention_sweep(Retention *retention)
 {
-    retention->forgets = clock_monotonic_ms() >= retention->forget_at_ms;
+    int64_t now_ms = retention->config.now_ms();
+
+    if (is_held(retention))
+        return;
+    retention->future.clients = 0;
+    retention->forgets = now_ms >= retention->forget_at_ms;
     if (retention->forgets)
-        retention->forget_at_ms = clock_monotonic_ms() + FORGET_EVERY_MS;
+        retention->forget_at_ms = now_ms + FORGET_EVERY_MS;
     int r = store_each_client(retention->store, sweep_client, retention);
 
     if (r < 0 && r != -ECANCELED)
         log_error("the store can't be swept: %s", strerror(-r));
+    tell_future(&retention->future);
 }
 
 /* --- the thread --- */
@@ -255,6 +319,7 @@ int retention_new(const RetentionConfig *config, Store *store, Archive *archive,
     retention->config = *config;
     retention->store = store;
     retention->archive = archive;
+    retention->lead_ms = config->unix_ms() - config->now_ms();
     atomic_init(&retention->stopping, false);
     init_lock(retention);
     int r = -pthread_create(&retention->thread, NULL, run, retention);

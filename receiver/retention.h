@@ -1,6 +1,10 @@
 /* How long stored files are kept: by age, and for each client by count and bytes. The oldest go first; their
  * records stay, so that an upload that is repeated does not look new, until RETENTION_RECORD_S after.
  *
+ * The stamps of the files are the calendar's, which may have been wrong, so that nobody can tell which are
+ * the oldest: a client with a file that came more than RETENTION_TRUST_MS from now is left alone; and after
+ * the calendar has moved by more than that against the running time, no sweep is made for as long.
+ *
  * Works on a thread of its own, for walking a large store takes its time. */
 #pragma once
 
@@ -14,11 +18,14 @@
  * its request expires, which is after a week unless somebody says otherwise). */
 #define RETENTION_RECORD_S ((int64_t)60 * 86400)
 
+#define RETENTION_TRUST_MS ((int64_t)3600000)
+
 typedef struct RetentionConfig {
     uint64_t age_ms, count, bytes; /* of clients that have no rule of their own; 0: no limit */
     const ConfigList *ages, *counts,
         *sizes;   /* "<pattern>=<value>": the first that matches a client's name counts */
     Audit *audit; /* each removal is written there before it happens; may be NULL */
+    int64_t (*unix_ms)(void), (*now_ms)(void); /* calendar and monotonic */
 } RetentionConfig;
 
 typedef struct Retention Retention;

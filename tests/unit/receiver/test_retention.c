@@ -60,6 +60,8 @@ static void sweep(Fixture *fixture, RetentionConfig config)
     config.ages = config.ages ? config.ages : &none;
     config.counts = config.counts ? config.counts : &none;
     config.sizes = config.sizes ? config.sizes : &none;
+    config.unix_ms = clock_unix_ms;
+    config.now_ms = clock_monotonic_ms;
     assert_int_equal(retention_new(&config, fixture->store, fixture->archive, &retention), 0);
     retention_sweep(retention);
     (void)retention_free(retention);
@@ -192,6 +194,103 @@ static void a_removal_that_was_broken_off_is_finished_by_the_next(void **state)
     free(stored);
 }
 
+static void a_client_with_a_file_of_the_future_is_left_alone(void **state)
+{
+    Fixture *fixture = *state;
+    const RetentionConfig config = {.age_ms = 3600 * 1000, .count = 1, .bytes = 1};
+
+    put(fixture, "r1", "old", 5, 7200);
+    put(fixture, "r1", "new", 5, 0);
+    put(fixture, "r1", "future", 5, -3700);
+    put(fixture, "r2", "old", 5, 7200);
+    sweep(fixture, config);
+    assert_true(is_there(fixture, "r1", "old"));
+    assert_true(is_there(fixture, "r1", "new"));
+    assert_true(is_there(fixture, "r1", "future"));
+    assert_false(is_there(fixture, "r2", "old"));
+    assert_int_equal(archive_remove(fixture->archive, "r1", "future", yes, NULL), 0);
+    sweep(fixture, config);
+    assert_false(is_there(fixture, "r1", "old"));
+}
+
+static void a_file_that_is_only_a_little_ahead_holds_up_nothing(void **state)
+{
+    Fixture *fixture = *state;
+
+    put(fixture, "r1", "old", 5, 7200);
+    put(fixture, "r1", "ahead", 5, -3000);
+    sweep(fixture, (RetentionConfig){.count = 1});
+    assert_false(is_there(fixture, "r1", "old"));
+    assert_true(is_there(fixture, "r1", "ahead"));
+}
+
+#define MINUTE_MS 60000
+#define HOUR_MS (60 * MINUTE_MS)
+static int64_t running_ms, calendar_ms;
+
+static int64_t running(void)
+{
+    return running_ms;
+}
+
+static int64_t calendar(void)
+{
+    return calendar_ms;
+}
+
+static void sweep_after(Retention *retention, int64_t pass_ms, int64_t jump_ms)
+{
+    running_ms += pass_ms;
+    calendar_ms += pass_ms + jump_ms;
+    retention_sweep(retention);
+}
+
+static void after_a_jump_of_the_clock_nothing_goes_for_an_hour(void **state)
+{
+    Fixture *fixture = *state;
+    const ConfigList none = {.count = 0};
+    const RetentionConfig config = {.age_ms = 6 * HOUR_MS,
+                                    .ages = &none,
+                                    .counts = &none,
+                                    .sizes = &none,
+                                    .unix_ms = calendar,
+                                    .now_ms = running};
+    Retention *retention = NULL;
+
+    put(fixture, "r1", "young", 5, 0);
+    put(fixture, "r1", "old", 5, 7 * 3600);
+    running_ms = 0;
+    calendar_ms = clock_unix_ms();
+    assert_int_equal(retention_new(&config, fixture->store, fixture->archive, &retention), 0);
+    sweep_after(retention, 10 * MINUTE_MS, 10 * HOUR_MS);
+    assert_true(is_there(fixture, "r1", "old"));
+    sweep_after(retention, 59 * MINUTE_MS, -10 * HOUR_MS); /* somebody sets it right */
+    sweep_after(retention, 59 * MINUTE_MS, 0);
+    assert_true(is_there(fixture, "r1", "old"));
+    sweep_after(retention, 2 * MINUTE_MS, 0);
+    assert_false(is_there(fixture, "r1", "old"));
+    assert_true(is_there(fixture, "r1", "young"));
+    (void)retention_free(retention);
+}
+
+static void a_clock_that_is_set_by_less_than_an_hour_holds_up_nothing(void **state)
+{
+    Fixture *fixture = *state;
+    const ConfigList none = {.count = 0};
+    const RetentionConfig config = {
+        .count = 1, .ages = &none, .counts = &none, .sizes = &none, .unix_ms = calendar, .now_ms = running};
+    Retention *retention = NULL;
+
+    put(fixture, "r1", "old", 5, 10);
+    put(fixture, "r1", "new", 5, 0);
+    running_ms = 0;
+    calendar_ms = clock_unix_ms();
+    assert_int_equal(retention_new(&config, fixture->store, fixture->archive, &retention), 0);
+    sweep_after(retention, 10 * MINUTE_MS, 50 * MINUTE_MS);
+    assert_false(is_there(fixture, "r1", "old"));
+    (void)retention_free(retention);
+}
+
 #define DAY_S 86400
 
 /* Removed so many days ago, and told. */
@@ -269,6 +368,10 @@ int main(void)
         WITH_STORE(one_whose_receipt_waits_stays),
         WITH_STORE(what_is_not_approved_stays),
         WITH_STORE(a_removal_that_was_broken_off_is_finished_by_the_next),
+        WITH_STORE(a_client_with_a_file_of_the_future_is_left_alone),
+        WITH_STORE(a_file_that_is_only_a_little_ahead_holds_up_nothing),
+        WITH_STORE(after_a_jump_of_the_clock_nothing_goes_for_an_hour),
+        WITH_STORE(a_clock_that_is_set_by_less_than_an_hour_holds_up_nothing),
         WITH_STORE(the_record_of_what_was_removed_goes_after_two_months),
         WITH_STORE(the_record_of_a_removal_that_is_not_told_stays),
         WITH_STORE(content_that_a_removal_left_goes_with_its_record),
