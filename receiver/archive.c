@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #define RECOVER_BATCH 64
@@ -16,6 +17,7 @@ struct Archive {
     Outbox *outbox;
     const SigningKey *key;
     const char *issuer;
+    atomic_bool unclean; /* something in the store may not be durable, and nobody can find out */
 };
 
 int archive_new(Store *store, Outbox *outbox, const SigningKey *key, const char *issuer,
@@ -26,6 +28,7 @@ int archive_new(Store *store, Outbox *outbox, const SigningKey *key, const char 
     if (!archive)
         return -ENOMEM;
     *archive = (Archive){.store = store, .outbox = outbox, .key = key, .issuer = issuer};
+    atomic_init(&archive->unclean, false);
     (void)pthread_mutex_init(&archive->removing, NULL); /* can't fail on Linux */
     *ret_archive = archive;
     return 0;
@@ -236,8 +239,10 @@ static int spoiled(const char *client, const char *id, const char *what, int r)
 /* After store_put() has failed with r: what became of the part. */
 static int after_failed_put(Archive *archive, const char *client, const char *id, int r)
 {
-    if (r == -EUCLEAN) /* the mark stays: whatever is in the store is not complete */
-        return spoiled(client, id, "storing failed, and undoing it too", r);
+    if (r == -EUCLEAN) { /* the mark stays: whatever is in the store is not complete */
+        atomic_store(&archive->unclean, true);
+        return spoiled(client, id, "storing failed, and undoing it too; the next start settles it", r);
+    }
     if (outbox_withdraw(archive->outbox, client, id) < 0)
         log_at(LOG_LEVEL_WARN, client, id, "a mark in .outbox can't be removed; the next start does it");
     if (r == -ENOSPC || r == -EDQUOT)
@@ -294,10 +299,13 @@ static int recover_one(Archive *archive, const OutboxKey *key)
         log_at(LOG_LEVEL_INFO, key->client, key->id, "a commit that was broken off is undone");
         return outbox_withdraw(archive->outbox, key->client, key->id);
     }
-    if (r == 0)
-        r = store_sync(archive->store, stored);
     if (r < 0)
         return r;
+    r = store_sync(archive->store, stored);
+    if (r < 0) {
+        atomic_store(&archive->unclean, true);
+        return r;
+    }
     char *message CLEANUP(free_ptr) = archive_receipt_message(stored);
     if (!message)
         return -ENOMEM;
@@ -320,6 +328,8 @@ static int settle_earlier(Archive *archive, const char *client, const char *id,
 
     if (pending <= 0)
         return pending < 0 ? pending : ARCHIVE_E_ABSENT;
+    if (atomic_load(&archive->unclean))
+        return -EIO; /* after a sync that failed another one says nothing, as long as the kernel remembers */
     (void)snprintf(key.client, sizeof(key.client), "%s", client);
     (void)snprintf(key.id, sizeof(key.id), "%s", id);
     int r = recover_one(archive, &key);

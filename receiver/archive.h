@@ -15,7 +15,8 @@
  * pending, so a reader needs no lock to tell. A crash between 5 and 7 is finished by archive_recover() at the
  * next start, one before 5 is undone by it. A failed sync is never tried again: the part is set aside and
  * what was done is undone; if that fails too the mark stays, and with it the upload stays incomplete, until
- * the next start or the next commit of it settles it in the same way. No other failure takes a mark off.
+ * the next start settles it. What else left a mark is settled in the same way by the next start or by the
+ * next commit of that upload; no failure takes a mark off that was there before.
  *
  * Any thread; two threads never commit the same upload. The functions block on the disk. */
 #pragma once
