@@ -29,6 +29,13 @@ int ask_no_memory(Problem *problem)
                        "The coordinator is out of memory; try again later.");
 }
 
+int ask_client_full(Problem *problem, const char *client)
+{
+    return problem_set(problem, ERROR_RESOURCE_EXHAUSTED, "TOO_MANY_REQUESTS",
+                       "%s has %d requests that are not finished; wait for them or cancel some.", client,
+                       OPEN_REQUESTS_PER_CLIENT_MAX);
+}
+
 static bool same_wish(const Request *wish, const Request *made)
 {
     return strcmp(wish->client, made->client) == 0 && strcmp(wish->path, made->path) == 0 &&
@@ -85,11 +92,8 @@ int ask_check_wish(const NewRequest *wanted, Problem *problem)
 
 static int check_quota(Control *control, const char *client, Problem *problem)
 {
-    size_t first = 0;
-    if (control_open_range(control, client, &first) >= OPEN_REQUESTS_PER_CLIENT_MAX)
-        return problem_set(problem, ERROR_RESOURCE_EXHAUSTED, "TOO_MANY_REQUESTS",
-                           "%s has %d requests that are not finished; wait for them or cancel some.", client,
-                           OPEN_REQUESTS_PER_CLIENT_MAX);
+    if (control_has_open(control, client, OPEN_REQUESTS_PER_CLIENT_MAX))
+        return ask_client_full(problem, client);
     if (control_room(control) == 0)
         return problem_set(problem, ERROR_RESOURCE_EXHAUSTED, "TOO_MANY_REQUESTS",
                            "%d requests are not finished; wait for them or cancel some.", OPEN_REQUESTS_MAX);

@@ -119,22 +119,49 @@ static int find_idempotent(Control *control, const Batch *wish, Batch *ret_batch
     return r == STORE_E_ABSENT ? 1 : ask_store_problem(problem, r);
 }
 
-/* All of it is within the quotas before any of it begins, so that none stops halfway. */
-static int check_quota(const Control *control, size_t count, Problem *problem)
+static int check_places(const Control *control, const char *user, Problem *problem)
 {
-    size_t room = control_room(control), asking = 0;
-    for (size_t i = 0; i < control->batches.count; i++)
-        asking += ((const Busy *)control->batches.items[i])->unasked > 0;
+    size_t asking = 0, own = 0;
+    for (size_t i = 0; i < control->batches.count; i++) {
+        const Busy *busy = control->batches.items[i];
+        asking += busy->unasked > 0;
+        own += busy->unasked > 0 && strcmp(busy->maker, user) == 0;
+    }
+    if (own >= BATCHES_ASKING_USER_MAX)
+        return problem_set(problem, ERROR_RESOURCE_EXHAUSTED, "TOO_MANY_BATCHES",
+                           "%d of your batches are still being asked; wait for them or cancel some.",
+                           BATCHES_ASKING_USER_MAX);
     if (asking >= BATCHES_ASKING_MAX)
         return problem_set(problem, ERROR_RESOURCE_EXHAUSTED, "TOO_MANY_BATCHES",
                            "%d batches are still being asked; wait for them or cancel some.",
                            BATCHES_ASKING_MAX);
+    return 0;
+}
+
+/* One that has room will do: a device fills its own places if it likes, and must not be able to keep others
+ * from being asked. */
+static bool has_room(const Control *control, const char *const *clients, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!control_has_open(control, clients[i], OPEN_REQUESTS_PER_CLIENT_MAX))
+            return true;
+    return false;
+}
+
+/* All of it is within the quotas for all clients together before any of it begins, so that none stops
+ * halfway. */
+static int check_quota(const Control *control, const Batch *batch, const char *const *clients, size_t count,
+                       Problem *problem)
+{
+    size_t room = control_room(control);
+    if (check_places(control, batch->maker, problem) < 0)
+        return -1;
     if (count > room)
         return problem_set(problem, ERROR_RESOURCE_EXHAUSTED, "TOO_MANY_REQUESTS",
                            "%zu clients match, but there is room for %zu more requests until others are "
                            "finished; wait for them or cancel some.",
                            count, room);
-    return 0;
+    return has_room(control, clients, count) ? 0 : ask_client_full(problem, clients[0]);
 }
 
 static int add_batch(Control *control, const NewBatch *wanted, Batch *batch, const char *const *clients,
@@ -151,6 +178,7 @@ static int add_batch(Control *control, const NewBatch *wanted, Batch *batch, con
         batch_forget(control, batch->id);
         return ask_store_problem(problem, r);
     }
+    memcpy(busy->maker, batch->maker, sizeof(busy->maker));
     busy->unasked = count;
     log_at(LOG_LEVEL_INFO, NULL, batch->id, "a batch of %zu clients: %s", count, batch->path);
     return 0;
@@ -176,7 +204,7 @@ int batch_create(Control *control, const Grant *grant, const NewBatch *wanted, B
     if (count == 0)
         return problem_set(problem, ERROR_NOT_FOUND, "NO_CLIENT_MATCHES",
                            "No device that was ever seen here has such a name and such labels.");
-    if (check_quota(control, count, problem) < 0 ||
+    if (check_quota(control, batch, clients, count, problem) < 0 ||
         add_batch(control, wanted, batch, clients, count, problem) < 0)
         return -1;
     *ret_batch = *batch;

@@ -17,6 +17,7 @@
 #define BATCH_RAMP 50       /* clients a second, if it does not say */
 #define BATCH_RAMP_MAX 1000 /* of all batches together, too */
 #define BATCHES_ASKING_MAX 64
+#define BATCHES_ASKING_USER_MAX 32 /* of one user */
 
 typedef struct NewBatch {
     NewRequest each;       /* what everybody is asked for; it names no client */
@@ -26,7 +27,9 @@ typedef struct NewBatch {
     uint8_t fingerprint[SHA256_SIZE]; /* of all that was asked: what a repeat with the same key must have */
 } NewBatch;
 
-/* Of the clients that grant sees. A known idempotency key of the same user gives the batch made with it. */
+/* Of the clients that grant sees. A known idempotency key of the same user gives the batch made with it. Of
+ * these clients one at least must have room for another open request; the part of one that has none when its
+ * turn comes is rejected. */
 int batch_create(Control *control, const Grant *grant, const NewBatch *wanted, Batch *ret_batch,
                  Problem *problem) MUST_CHECK;
 

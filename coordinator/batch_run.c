@@ -54,6 +54,7 @@ static int load_batch(void *userdata, const Batch *batch)
     Busy *busy = batch_note(userdata, batch->id);
     if (!busy)
         return -ENOMEM;
+    memcpy(busy->maker, batch->maker, sizeof(busy->maker));
     busy->unasked = batch->end == BATCH_GOES_ON ? batch->counts.unasked : 0;
     return 0;
 }
@@ -113,9 +114,24 @@ static size_t open_parts(Control *control, Request *request, BatchPart *parts, s
     return count;
 }
 
+static void refuse_part(Control *control, const BatchPart *part)
+{
+    Request *request CLEANUP(free_ptr) = malloc(sizeof(*request));
+    if (!request || store_get_request(control->config.store, part->client, part->id, request) != 0)
+        return;
+    Problem problem;
+    (void)ask_client_full(&problem, part->client);
+    if (control_change(control, request, REQUEST_EVENT_REJECTED, &problem) < 0)
+        log_at(LOG_LEVEL_WARN, part->client, part->id, "one more than its client should have stays open");
+}
+
 static void publish_parts(Control *control, Request *request, const BatchPart *parts, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
+        if (control_has_open(control, parts[i].client, OPEN_REQUESTS_PER_CLIENT_MAX + 1)) {
+            refuse_part(control, &parts[i]);
+            continue;
+        }
         name_part(request, &parts[i]);
         command_publish(control, control_open(control, request->client, request->id), request);
         log_at(LOG_LEVEL_INFO, request->client, request->id, "queued: %s", request->path);

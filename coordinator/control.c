@@ -51,6 +51,13 @@ size_t control_open_range(const Control *control, const char *client, size_t *re
     return end - first;
 }
 
+bool control_has_open(const Control *control, const char *client, size_t count)
+{
+    size_t last = sorted_position(&control->open, &(RequestKey){client, ""}) + count - 1;
+    return last < control->open.count &&
+           strcmp(((const Open *)control->open.items[last])->client, client) == 0;
+}
+
 size_t control_room(const Control *control)
 {
     uint64_t taken = control->open.count;

@@ -55,10 +55,11 @@ typedef struct Doubt {
 /* A batch that has clients to ask, requests to cancel, or news to tell. */
 typedef struct Busy {
     char id[UPLOAD_ID_SIZE];
-    uint64_t unasked;    /* their requests have a place in the quota already */
-    int64_t credited_ms; /* monotonic */
-    uint64_t credit;     /* thousandths of clients that may be asked */
-    bool changed;        /* its readers are to be told */
+    char maker[USER_NAME_SIZE]; /* while some are unasked */
+    uint64_t unasked;           /* their requests have a place in the quota already */
+    int64_t credited_ms;        /* monotonic */
+    uint64_t credit;            /* thousandths of clients that may be asked */
+    bool changed;               /* its readers are to be told */
 } Busy;
 
 /* What is being forgotten: a pass through all that is final, in small steps. */
@@ -99,6 +100,9 @@ Open *control_open(Control *control, const char *client, const char *id);
 /* The range of a client's open requests in control->open: from *ret_first, returns how many. */
 size_t control_open_range(const Control *control, const char *client, size_t *ret_first);
 
+/* Whether the client has at least count (> 0) open requests: a look-up, however many there are. */
+bool control_has_open(const Control *control, const char *client, size_t count);
+
 /* How many more requests may be open, besides those that batches will make. */
 size_t control_room(const Control *control);
 
@@ -121,6 +125,7 @@ void ask_fill_key(const Grant *grant, const NewRequest *wanted, char out[static 
 int ask_key_reused(Problem *problem, const char *made);
 int ask_store_problem(Problem *problem, int error);
 int ask_no_memory(Problem *problem);
+int ask_client_full(Problem *problem, const char *client);
 /* Finds one request as REST names it, within what grant sees. 0, or -1. */
 int ask_locate(Control *control, const Grant *grant, const char *client, const char *id, Request *ret_request,
                Problem *problem) MUST_CHECK;

@@ -68,6 +68,7 @@ static const char *const failure_reasons[] = {
     "TICKET_INVALID",
     "TICKET_MISSING",
     "TOO_MANY_CONNECTIONS",
+    "TOO_MANY_REQUESTS",
     "TOO_MANY_UPLOADS",
     "TOO_MANY_UPLOADS_OF_CLIENT",
     "TRY_AGAIN",

@@ -33,9 +33,7 @@ static void note_progress(Open *open, RequestEvent event, const UploadStatus *st
 /* An upload that was not asked for here. NULL if there are too many of them, or no memory. */
 static Request *follow_new(Control *control, const char *client, const char *id, const char *path)
 {
-    size_t first = 0;
-    if (control_open_range(control, client, &first) >= OPEN_REQUESTS_PER_CLIENT_MAX ||
-        control_room(control) == 0) {
+    if (control_has_open(control, client, OPEN_REQUESTS_PER_CLIENT_MAX) || control_room(control) == 0) {
         log_at(LOG_LEVEL_WARN, client, id, "not followed: too many uploads are not finished");
         return NULL;
     }

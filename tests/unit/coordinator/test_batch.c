@@ -1,6 +1,7 @@
 #include "coordinator/batch.h"
 
 #include "control_fixture.h"
+#include "coordinator/control_internal.h"
 
 #include <inttypes.h>
 
@@ -341,9 +342,74 @@ static void only_so_many_are_asked_at_a_time(void **state)
 {
     Fixture *fixture = *state;
     know(fixture, 2);
-    for (int i = 0; i < BATCHES_ASKING_MAX; i++)
-        (void)make(fixture, &(NewBatch){0});
+    Batch batch;
+    Problem problem;
+    for (int i = 0; i < BATCHES_ASKING_MAX; i++) {
+        Grant user = only("", "*");
+        (void)snprintf(user.user, sizeof(user.user), "user%d", i);
+        assert_int_equal(try(fixture, &user, &(NewBatch){0}, &batch, &problem), 0);
+    }
     expect_refused(fixture, everything(), &(NewBatch){0}, "TOO_MANY_BATCHES");
+}
+
+static void one_user_leaves_places_for_others(void **state)
+{
+    Fixture *fixture = *state;
+    know(fixture, 2);
+    Grant ann = only("ann", "*"), bob = only("bob", "*");
+    Batch batch;
+    Problem problem;
+    for (int i = 0; i < BATCHES_ASKING_USER_MAX; i++)
+        assert_int_equal(try(fixture, &ann, &(NewBatch){0}, &batch, &problem), 0);
+    expect_refused(fixture, &ann, &(NewBatch){0}, "TOO_MANY_BATCHES");
+    restart(fixture);
+    expect_refused(fixture, &ann, &(NewBatch){0}, "TOO_MANY_BATCHES");
+    assert_int_equal(try(fixture, &bob, &(NewBatch){0}, &batch, &problem), 0);
+    pass(fixture, 1);
+    assert_int_equal(try(fixture, &ann, &(NewBatch){0}, &batch, &problem), 0);
+}
+
+static size_t open_of(const Fixture *fixture, const char *client)
+{
+    size_t first = 0;
+    return control_open_range(fixture->control, client, &first);
+}
+
+static void batches_do_not_fill_a_client_beyond_its_limit(void **state)
+{
+    Fixture *fixture = *state;
+    know(fixture, 2);
+    cJSON *first = cJSON_Parse("[\"dev00\"]");
+    NewBatch wanted = {.patterns = first};
+    for (int i = 0; i < OPEN_REQUESTS_PER_CLIENT_MAX; i++) {
+        (void)make(fixture, &wanted);
+        pass(fixture, 1);
+        fixture->count = 0;
+    }
+    assert_int_equal(open_of(fixture, "dev00"), OPEN_REQUESTS_PER_CLIENT_MAX);
+    expect_refused(fixture, everything(), &wanted, "TOO_MANY_REQUESTS");
+    (void)ask(fixture, "dev01", PATH);
+    cJSON_Delete(first);
+}
+
+static void a_client_that_is_full_fails_its_part_and_holds_up_no_other(void **state)
+{
+    Fixture *fixture = *state;
+    char id[16];
+    know(fixture, 2);
+    for (int i = 0; i < OPEN_REQUESTS_PER_CLIENT_MAX; i++) {
+        (void)snprintf(id, sizeof(id), "own%d", i);
+        say_status(fixture, "dev00", id, RUNNING);
+    }
+    Batch batch = make(fixture, &(NewBatch){0});
+    pass(fixture, 1);
+    expect(fixture, &batch, "0 1 0 0 1 waiting");
+    Request full = part_of(fixture, &batch, "dev00"), other = part_of(fixture, &batch, "dev01");
+    assert_int_equal(full.state, UPLOAD_REJECTED);
+    assert_string_equal(full.problem.reason, "TOO_MANY_REQUESTS");
+    assert_int_equal(commands(fixture, "upload", full.id), 0);
+    assert_int_equal(commands(fixture, "upload", other.id), 1);
+    assert_int_equal(open_of(fixture, "dev00"), OPEN_REQUESTS_PER_CLIENT_MAX);
 }
 
 static void requests_say_their_batch_and_its_life(void **state)
@@ -385,6 +451,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_over_can_not_be_cancelled, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_not_approved_leaves_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(only_so_many_are_asked_at_a_time, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_user_leaves_places_for_others, setup, teardown),
+        cmocka_unit_test_setup_teardown(batches_do_not_fill_a_client_beyond_its_limit, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_client_that_is_full_fails_its_part_and_holds_up_no_other, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(requests_say_their_batch_and_its_life, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
