@@ -3,6 +3,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/text.h"
+#include "common/throttle.h"
 #include "protocol/topic.h"
 
 #include <errno.h>
@@ -377,12 +378,28 @@ static void on_removed(Control *control, const Topic *topic, const void *payload
     removal_follow(control, &removal);
 }
 
+/* A device can make the broker retain any number of them, which then come with each connect. */
+static void refuse_retained(const Control *control, const Topic *topic)
+{
+    static Throttle throttle = THROTTLE_STRANGERS;
+    uint64_t left_out = 0;
+    if (throttle_pass(&throttle, control->config.monotonic_ms(), &left_out))
+        log_at(LOG_LEVEL_WARN, topic->client, topic->upload,
+               "dropped a message that the broker has retained: only presence may be (%" PRIu64
+               " more since the last such line)",
+               left_out);
+}
+
 void control_on_message(Control *control, const char *topic_text, const void *payload, size_t size,
                         bool retained)
 {
     Topic topic;
     if (topic_parse(topic_text, &topic) != 0 || client_id_is_reserved(topic.client)) {
         log_warn("dropped a message on the topic %s: it names no device or upload", topic_text);
+        return;
+    }
+    if (retained && topic.kind != TOPIC_PRESENCE) {
+        refuse_retained(control, &topic);
         return;
     }
     switch (topic.kind) {

@@ -56,7 +56,8 @@ Control *control_free(Control *control); /* returns NULL */
 
 void control_on_connection(Control *control, bool connected);
 
-/* A message of any topic. What is not valid is logged and changes nothing. */
+/* A message of any topic. What is not valid, or retained without being presence, is logged and changes
+ * nothing. */
 void control_on_message(Control *control, const char *topic, const void *payload, size_t size, bool retained);
 
 /* About once a second: who has fallen silent, expiry, and what is to be published again. */

@@ -155,12 +155,11 @@ static inline void say_status(Fixture *fixture, const char *client, const char *
     hear(fixture, topic, payload);
 }
 
-/* topic_client is whose topic it is published on. */
-static inline void say_receipt(Fixture *fixture, const SigningKey *key, const char *topic_client,
-                               const char *client, const char *id, const char *path)
+/* As a receiver with this key says it; the caller frees. */
+static inline char *receipt_text(const SigningKey *key, const char *client, const char *id, const char *path)
 {
     Receipt *receipt = calloc(1, sizeof(*receipt));
-    char *token = NULL, topic[256], stored[256];
+    char *token = NULL, stored[256];
     (void)snprintf(receipt->client, sizeof(receipt->client), "%s", client);
     (void)snprintf(receipt->upload, sizeof(receipt->upload), "%s", id);
     (void)snprintf(receipt->path, sizeof(receipt->path), "%s", path);
@@ -171,11 +170,19 @@ static inline void say_receipt(Fixture *fixture, const SigningKey *key, const ch
     assert_int_equal(receipt_sign(key, receipt, &token), 0);
     (void)snprintf(stored, sizeof(stored), "%s/%s/file", client, id);
     char *message = receipt_message_format(receipt, stored, "", START_UNIX_MS, token);
+    free(token);
+    free(receipt);
+    return message;
+}
+
+/* topic_client is whose topic it is published on. */
+static inline void say_receipt(Fixture *fixture, const SigningKey *key, const char *topic_client,
+                               const char *client, const char *id, const char *path)
+{
+    char *message = receipt_text(key, client, id, path), topic[256];
     (void)snprintf(topic, sizeof(topic), "beckon/v1/%s/receipt/%s", topic_client, id);
     hear(fixture, topic, message);
     free(message);
-    free(token);
-    free(receipt);
 }
 
 static inline const Grant *everything(void)

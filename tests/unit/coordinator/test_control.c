@@ -648,6 +648,29 @@ static void messages_that_are_not_valid_change_nothing(void **state)
     assert_string_equal(problem.reason, "UNKNOWN_CLIENT");
 }
 
+static void hear_retained(Fixture *fixture, const char *topic, const char *payload)
+{
+    control_on_message(fixture->control, topic, payload, strlen(payload), true);
+}
+
+/* Whatever was retained comes again with each connect. */
+static void what_is_retained_but_presence_changes_nothing(void **state)
+{
+    Fixture *fixture = *state;
+    char *receipt = receipt_text(fixture->key, "dev1", "t1", "/srv/x");
+    Request request;
+    Problem problem;
+    hear_retained(fixture, "beckon/v1/dev1/status/t1", RUNNING);
+    hear_retained(fixture, "beckon/v1/dev1/status/t1", FAILED);
+    hear_retained(fixture, "beckon/v1/dev1/receipt/t1", receipt);
+    pass(fixture, 10);
+    assert_int_equal(control_get(fixture->control, everything(), NULL, "t1", &request, &problem), -1);
+    assert_int_equal(fixture->count, 0);
+    hear(fixture, "beckon/v1/dev1/receipt/t1", receipt);
+    expect_state(fixture, NULL, "t1", UPLOAD_COMPLETED);
+    free(receipt);
+}
+
 static void one_client_can_not_fill_the_memory(void **state)
 {
     Fixture *fixture = *state;
@@ -955,11 +978,6 @@ static bool is_online(Fixture *fixture, const char *id)
     return control_client(fixture->control, everything(), id, copy_client, &client) && client.online;
 }
 
-static void hear_retained(Fixture *fixture, const char *topic, const char *payload)
-{
-    control_on_message(fixture->control, topic, payload, strlen(payload), true);
-}
-
 static void three_heartbeats_without_a_word_are_the_end(void **state)
 {
     static const struct {
@@ -1058,6 +1076,7 @@ int main(void)
         TEST(an_agents_word_does_not_leave_a_final_state),
         TEST(progress_is_not_worth_a_write),
         TEST(messages_that_are_not_valid_change_nothing),
+        TEST(what_is_retained_but_presence_changes_nothing),
         TEST(one_client_can_not_fill_the_memory),
         TEST(one_client_can_not_fill_the_memory_with_failures),
         TEST(a_restart_does_not_forget_the_questions_for_a_receipt),
