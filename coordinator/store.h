@@ -130,8 +130,8 @@ int store_each_doubtful_request(Store *store, int64_t since_ms,
                                 void *userdata) MUST_CHECK;
 
 /* Forgets final requests of origin mqtt, which devices can make at will: of this client all but the newest
- * keep, of all clients those older than the newest keep_all rows. Does what it can: a failure is logged, and
- * the next call tries again. */
+ * keep, of all clients together all but the newest keep_all. Walks through an index of those that are kept.
+ * Does what it can: a failure is logged, and the next call tries again. */
 void store_prune_followed(Store *store, const char *client, size_t keep, size_t keep_all);
 
 /* When the oldest of the newest keep final requests of this client (NULL: of all) was last changed (Unix

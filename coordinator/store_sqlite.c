@@ -284,7 +284,8 @@ void store_prune_followed(Store *store, const char *client, size_t keep, size_t 
     if (database_prepare(store->database,
                          "DELETE FROM requests WHERE seq IN (SELECT seq FROM requests WHERE " FOLLOWED
                          " AND client = :client ORDER BY seq DESC LIMIT -1 OFFSET :keep)"
-                         " OR (" FOLLOWED " AND seq <= (SELECT max(seq) FROM requests) - :keep_all)",
+                         " OR seq IN (SELECT seq FROM requests WHERE " FOLLOWED
+                         " ORDER BY seq DESC LIMIT -1 OFFSET :keep_all)",
                          &statement) < 0)
         return;
     statement_bind_text(statement, ":client", client);

@@ -225,6 +225,23 @@ static void only_the_oldest_followed_rows_are_forgotten(void **state)
     assert_int_equal(store_get_request(fixture->store, "dev1", "open", &found), 0);
 }
 
+static void rows_of_others_between_them_do_not_make_followed_ones_older(void **state)
+{
+    Fixture *fixture = *state;
+    Request followed = make_request("dev1", "followed", ORIGIN_MQTT), found;
+    followed.state = UPLOAD_COMPLETED;
+    assert_int_equal(store_add_request(fixture->store, &followed, "receipt"), 0);
+    for (int i = 0; i < 5; i++) {
+        char id[16];
+        (void)snprintf(id, sizeof(id), "u%d", i);
+        Request request = make_request("dev2", id, ORIGIN_REST);
+        request.state = UPLOAD_COMPLETED;
+        assert_int_equal(store_add_request(fixture->store, &request, "asked"), 0);
+    }
+    store_prune_followed(fixture->store, "dev1", 100, 2);
+    assert_int_equal(store_get_request(fixture->store, "dev1", "followed", &found), 0);
+}
+
 static int check_client(void *userdata, const Client *client)
 {
     ++*(int *)userdata;
@@ -454,6 +471,7 @@ int main(void)
         TEST(a_device_can_not_hide_a_request_of_ours),
         TEST(pages_go_from_new_to_old),
         TEST(only_the_oldest_followed_rows_are_forgotten),
+        TEST(rows_of_others_between_them_do_not_make_followed_ones_older),
         TEST(a_client_is_written_over),
         TEST(a_second_coordinator_is_refused),
         TEST(nobody_else_may_read_the_file),
