@@ -230,13 +230,13 @@ int batch_get(Control *control, const Grant *grant, const char *id, Batch *ret_b
     return locate(control, grant, id, ret_batch, problem);
 }
 
-void batch_tell(Control *control, const Grant *grant, const char *id)
+void batch_tell(Control *control, const Grant *grant, const char *id, const HttpSource *reader)
 {
     Problem unknown;
     Batch *batch CLEANUP(free_ptr) = malloc(sizeof(*batch));
     LOCKED(control);
     if (batch && locate(control, grant, id, batch, &unknown) == 0)
-        tell_batch(control, batch);
+        tell_batch_to(control, reader, batch);
 }
 
 int batch_list(Control *control, const Grant *grant, const char *after, Batch *rows, size_t max,

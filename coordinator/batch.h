@@ -45,8 +45,8 @@ int batch_list(Control *control, const Grant *grant, const char *after, Batch *r
 int batch_cancel(Control *control, const Grant *grant, const char *id, Batch *ret_batch,
                  Problem *problem) MUST_CHECK;
 
-/* Tells the events' readers of this batch once more. */
-void batch_tell(Control *control, const Grant *grant, const char *id);
+/* Tells one reader of the events of this batch as it is now: see events_tell_one(). */
+void batch_tell(Control *control, const Grant *grant, const char *id, const HttpSource *reader);
 
 /* Whether a user may know of a batch of this maker. */
 bool batch_is_seen(const Grant *grant, const char *maker);

@@ -123,8 +123,8 @@ int control_each_client(Control *control, const Grant *grant,
 bool control_client(Control *control, const Grant *grant, const char *id,
                     int (*each)(void *userdata, const Client *client), void *userdata);
 
-/* Tells the events' readers of this request once more. */
-void control_tell(Control *control, const Grant *grant, const char *id);
+/* Tells one reader of the events of this request as it is now: see events_tell_one(). */
+void control_tell(Control *control, const Grant *grant, const char *id, const HttpSource *reader);
 
 bool control_is_connected(Control *control);
 

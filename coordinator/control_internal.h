@@ -212,6 +212,7 @@ void tell_client(Control *control, const Client *client);
 void tell_request(Control *control, const Request *request);
 void tell_progress(Control *control, const Open *open);
 void tell_batch(Control *control, const Batch *batch);
+void tell_batch_to(Control *control, const HttpSource *reader, const Batch *batch); /* one alone */
 
 /* --- follow.c --- */
 

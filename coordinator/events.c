@@ -24,6 +24,8 @@ typedef struct Reader {
     HttpStream *stream; /* NULL until it has asked for the first time */
     uint64_t next;      /* number of the event that it is to see next */
     bool begun, reset_due, beat_due, over;
+    char *own;       /* an event for it alone, as it is sent; NULL: none */
+    uint64_t own_at; /* before the event of that number */
     struct Reader *later, *before;
 } Reader;
 
@@ -150,14 +152,20 @@ static char *event_text(const Events *events, uint64_t number, const char *name,
                        json);
 }
 
+static char *bounded_text(const Events *events, uint64_t number, const Event *event)
+{
+    char *text = event_text(events, number, kind_name(event->kind), event->json);
+    if (text && strlen(text) > EVENT_SIZE_MAX) {
+        free(text);
+        text = event_text(events, number, "reset", "{}");
+    }
+    return text;
+}
+
 void events_tell(Events *events, const Event *event)
 {
     LOCKED(events);
-    char *text = event_text(events, events->end, kind_name(event->kind), event->json);
-    if (text && strlen(text) > EVENT_SIZE_MAX) {
-        free(text);
-        text = event_text(events, events->end, "reset", "{}");
-    }
+    char *text = bounded_text(events, events->end, event);
     if (!text) {
         forget_all(events);
         return;
@@ -199,20 +207,39 @@ void events_tick(Events *events, int64_t now_monotonic_ms, int64_t now_unix_ms)
 
 /* --- listening --- */
 
-static bool is_for(const Reader *reader, const Kept *kept)
+static bool is_wanted(const char *wanted, const char *id)
+{
+    return !wanted[0] || (id && strcmp(wanted, id) == 0);
+}
+
+static bool is_for(const Reader *reader, const Event *event)
 {
     const EventReader *wish = &reader->wish;
-    const Event event = {.kind = kept->kind,
-                         .client = kept->client[0] ? kept->client : NULL,
-                         .request = kept->request[0] ? kept->request : NULL,
-                         .batch = kept->batch[0] ? kept->batch : NULL,
-                         .maker = kept->kind == EVENT_BATCH ? kept->maker : NULL,
-                         .json = NULL};
-    if (wish->request[0] && strcmp(wish->request, kept->request) != 0)
-        return false;
-    if (wish->batch[0] && strcmp(wish->batch, kept->batch) != 0)
-        return false;
-    return wish->may_see(wish->grant, &event);
+    return is_wanted(wish->request, event->request) && is_wanted(wish->batch, event->batch) &&
+           wish->may_see(wish->grant, event);
+}
+
+static Event event_of(const Kept *kept)
+{
+    return (Event){.kind = kept->kind,
+                   .client = kept->client[0] ? kept->client : NULL,
+                   .request = kept->request[0] ? kept->request : NULL,
+                   .batch = kept->batch[0] ? kept->batch : NULL,
+                   .maker = kept->kind == EVENT_BATCH ? kept->maker : NULL};
+}
+
+/* Whoever comes back with its number has seen all that was told before it. */
+void events_tell_one(const HttpSource *source, const Event *event)
+{
+    Reader *reader = source->userdata;
+    Events *events = reader->events;
+    LOCKED(events);
+    if (!is_for(reader, event))
+        return;
+    free(reader->own);
+    reader->own = bounded_text(events, events->end - 1, event);
+    reader->own_at = events->end;
+    reader->over |= !reader->own; /* it comes back, and is told then */
 }
 
 /* Without a NUL behind it. */
@@ -240,6 +267,34 @@ static size_t begin(Reader *reader, char *buf)
     return used;
 }
 
+/* false: there is no room for it. */
+static bool append_whole(char *buf, size_t *used, size_t max, const char *text, size_t size)
+{
+    if (*used + size > max)
+        return false;
+    *used = append(buf, *used, text, size);
+    return true;
+}
+
+static bool append_own(Reader *reader, char *buf, size_t *used, size_t max)
+{
+    if (!append_whole(buf, used, max, reader->own, strlen(reader->own)))
+        return false;
+    free(reader->own);
+    reader->own = NULL;
+    return true;
+}
+
+static bool append_next(Reader *reader, char *buf, size_t *used, size_t max)
+{
+    const Kept *kept = &reader->events->ring[reader->next % EVENTS_KEPT_MAX];
+    const Event event = event_of(kept);
+    if (is_for(reader, &event) && !append_whole(buf, used, max, kept->text, kept->size))
+        return false;
+    reader->next++;
+    return true;
+}
+
 /* Whole events only, as many as there is room for. */
 static ssize_t read_events(void *userdata, HttpStream *stream, char *buf, size_t max)
 {
@@ -250,16 +305,10 @@ static ssize_t read_events(void *userdata, HttpStream *stream, char *buf, size_t
     if (events->closed || reader->over || reader->next < events->first)
         return -1;
     size_t used = begin(reader, buf);
-    while (reader->next < events->end) {
-        const Kept *kept = &events->ring[reader->next % EVENTS_KEPT_MAX];
-        if (is_for(reader, kept)) {
-            if (used + kept->size > max)
-                break;
-            memcpy(buf + used, kept->text, kept->size);
-            used += kept->size;
-        }
-        reader->next++;
-    }
+    bool room = true;
+    while (room && (reader->own || reader->next < events->end))
+        room = reader->own && reader->next >= reader->own_at ? append_own(reader, buf, &used, max)
+                                                             : append_next(reader, buf, &used, max);
     if (used == 0 && reader->beat_due)
         used = append(buf, used, BEAT, sizeof(BEAT) - 1);
     reader->beat_due = false;
@@ -283,6 +332,7 @@ static void leave(void *userdata)
         events->reader_count--;
     }
     reader->wish.free_grant(reader->wish.grant);
+    free(reader->own);
     free(reader);
 }
 

@@ -59,6 +59,10 @@ bool events_wanted(Events *events);
  * load anew. Out of memory, the readers are cut off, and load anew when they come back. */
 void events_tell(Events *events, const Event *event);
 
+/* The same for one reader alone, as events_listen() gave it: in its place among the others' events, but not
+ * kept. The last one counts. Before the source is given away. */
+void events_tell_one(const HttpSource *source, const Event *event);
+
 /* About once a second: heartbeats, and the end of streams whose token has ended or whose peer has gone. */
 void events_tick(Events *events, int64_t now_monotonic_ms, int64_t now_unix_ms);
 

@@ -67,13 +67,13 @@ void events_get(Call *call)
         refuse_events(call, r);
         return;
     }
+    if (reader.request[0]) /* as it is now, so that nothing falls between a look and the first event */
+        control_tell(call->rest->control, &call->grant, reader.request, &source);
+    else if (reader.batch[0])
+        batch_tell(call->rest->control, &call->grant, reader.batch, &source);
     HttpResponse *response = http_response_new(200);
     http_response_header(response, "Cache-Control", "no-store");
     http_response_header(response, "X-Content-Type-Options", "nosniff");
     http_response_stream(response, "text/event-stream", &source);
     http_respond(call->request, response);
-    if (reader.request[0]) /* as it is now, so that nothing falls between a look and the first event */
-        control_tell(call->rest->control, &call->grant, reader.request);
-    if (reader.batch[0])
-        batch_tell(call->rest->control, &call->grant, reader.batch);
 }

@@ -388,6 +388,78 @@ static void a_stream_whose_peer_has_gone_ends(void **state)
     hang_up(&listener);
 }
 
+static void what_one_reader_is_told_first_is_its_own(void **state)
+{
+    Events *events = *state;
+    const Event event = {.kind = EVENT_REQUEST, .client = "a", .request = "r1", .json = "{\"n\":0}"};
+    Listener one, all, back;
+
+    assert_int_equal(listen_as(events, &all, (EventReader){0}, NULL), 0);
+    tell(events, "a", "{}");
+    assert_int_equal(listen_as(events, &one, (EventReader){.request = "r1"}, NULL), 0);
+    assert_int_equal(listen_as(events, &back, (EventReader){0}, "1000-0"), 0);
+    tell(events, "a", "{}");
+    events_tell_one(&one.source, &event);
+    events_tell_one(&back.source, &event);
+    events_tell(events, &(Event){.kind = EVENT_REQUEST, .client = "a", .request = "r1", .json = "{}"});
+    assert_string_equal(take(&one), "retry: 2000\n\nid: 1000-1\n\n"
+                                    "id: 1000-2\nevent: request\ndata: {\"n\":0}\n\n"
+                                    "id: 1000-3\nevent: request\ndata: {}\n\n");
+    assert_string_equal(take(&all), "retry: 2000\n\nid: 1000-0\n\n"
+                                    "id: 1000-1\nevent: client\ndata: {}\n\n"
+                                    "id: 1000-2\nevent: client\ndata: {}\n\n"
+                                    "id: 1000-3\nevent: request\ndata: {}\n\n");
+    assert_string_equal(take(&back), "retry: 2000\n\nid: 1000-0\n\n"
+                                     "id: 1000-1\nevent: client\ndata: {}\n\n"
+                                     "id: 1000-2\nevent: client\ndata: {}\n\n"
+                                     "id: 1000-2\nevent: request\ndata: {\"n\":0}\n\n"
+                                     "id: 1000-3\nevent: request\ndata: {}\n\n");
+    hang_up(&one);
+    hang_up(&all);
+    hang_up(&back);
+}
+
+static void one_reader_is_not_told_what_it_may_not_see_or_did_not_ask_for(void **state)
+{
+    Events *events = *state;
+    Listener other, wrong, late;
+    const Event event = {
+        .kind = EVENT_REQUEST, .client = "a", .request = "r1", .batch = "b1", .json = "{\"n\":0}"};
+
+    assert_int_equal(listen_as(events, &other, (EventReader){.grant = (void *)(uintptr_t) "b"}, NULL), 0);
+    assert_int_equal(listen_as(events, &wrong, (EventReader){.request = "r1", .batch = "b2"}, NULL), 0);
+    assert_int_equal(listen_as(events, &late, (EventReader){0}, NULL), 0);
+    events_tell_one(&other.source, &event);
+    events_tell_one(&wrong.source, &event);
+    events_tell_one(&late.source, &event); /* and hangs up without having read it */
+    assert_string_equal(take(&other), "retry: 2000\n\nid: 1000-0\n\n");
+    assert_string_equal(take(&wrong), "retry: 2000\n\nid: 1000-0\n\n");
+    hang_up(&other);
+    hang_up(&wrong);
+    hang_up(&late);
+}
+
+static void what_one_reader_is_told_is_whole_too(void **state)
+{
+    Events *events = *state;
+    static char json[HTTP_STREAM_MIN + 1];
+    const Event event = {.kind = EVENT_CLIENT, .client = "a", .json = json};
+    Listener listener;
+
+    assert_int_equal(listen_as(events, &listener, (EventReader){0}, NULL), 0);
+    memset(json, 'x', EVENT_SIZE_MAX - 100);
+    tell(events, "a", json);
+    events_tell_one(&listener.source, &event);
+    assert_non_null(strstr(take(&listener), "id: 1000-1\n"));
+    assert_string_equal(listener.got + strlen(listener.got) - 3, "x\n\n");
+    assert_int_equal(strlen(take(&listener)), strlen("id: 1000-1\nevent: client\ndata: \n\n") + strlen(json));
+    assert_string_equal(take(&listener), "");
+    memset(json, 'x', sizeof(json) - 1);
+    events_tell_one(&listener.source, &event);
+    assert_string_equal(take(&listener), "id: 1000-1\nevent: reset\ndata: {}\n\n");
+    hang_up(&listener);
+}
+
 static void readers_are_bounded_in_number(void **state)
 {
     Events *events = *state;
@@ -429,6 +501,9 @@ int main(void)
         TEST(a_quiet_stream_has_a_heartbeat),
         TEST(a_stream_ends_with_its_token_and_with_the_server),
         TEST(a_stream_whose_peer_has_gone_ends),
+        TEST(what_one_reader_is_told_first_is_its_own),
+        TEST(one_reader_is_not_told_what_it_may_not_see_or_did_not_ask_for),
+        TEST(what_one_reader_is_told_is_whole_too),
         TEST(readers_are_bounded_in_number),
     };
 
