@@ -39,6 +39,7 @@ typedef struct Open {
     int64_t expires_ms;          /* Unix */
     int64_t command_due_ms;      /* monotonic; when the command is to be published again */
     int64_t receipt_due_ms;      /* the same for cmd/receipt */
+    int64_t told_ms;             /* monotonic; when its progress was last told to who listens */
     unsigned commands, receipts; /* published since the client was last heard on this request */
 } Open;
 

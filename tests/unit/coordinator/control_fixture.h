@@ -37,6 +37,7 @@ typedef struct Fixture {
     Store *store;
     KeyRing *ring;
     SigningKey *key, *other_key;
+    Events *events; /* of fixture_start(); NULL: nobody is told */
     Control *control;
     int refuse; /* what publishing returns: 0, or a negative errno */
     size_t count;
@@ -87,6 +88,7 @@ static void fixture_start(Fixture *fixture)
         .store = fixture->store,
         .receipt_keys = fixture->ring,
         .ticket_key = fixture->key,
+        .events = fixture->events,
         .publish = fake_publish,
         .publish_userdata = fixture,
         .expires_ms = EXPIRES_MS,

@@ -619,6 +619,63 @@ static void progress_is_not_worth_a_write(void **state)
     assert_int_equal(look_up(fixture, NULL, request.id).sent_bytes, 9);
 }
 
+static bool sees_all(const void *grant, const Event *event)
+{
+    (void)grant;
+    (void)event;
+    return true;
+}
+
+static void free_nothing(void *grant)
+{
+    (void)grant;
+}
+
+/* How many requests are told of in what the reader gets now, which must end with one that has sent so much.
+ */
+static size_t told(HttpSource *source, int sent)
+{
+    static char text[HTTP_STREAM_MIN + 1];
+    char last[32];
+    ssize_t size = source->read(source->userdata, NULL, text, HTTP_STREAM_MIN);
+    assert_true(size > 0);
+    text[size] = '\0';
+    size_t found = 0;
+    const char *end = text;
+    for (const char *at = text; (at = strstr(at, "event: request")); at++, found++)
+        end = at;
+    (void)snprintf(last, sizeof(last), "\"bytesReceived\":%d,", sent);
+    if (!strstr(end, last))
+        fail_msg("the last that is told has not %s: %s", last, end);
+    return found;
+}
+
+static void progress_is_told_about_once_a_second_however_often_it_is_said(void **state)
+{
+    Fixture *fixture = *state;
+    HttpSource source;
+    fixture_stop(fixture);
+    assert_int_equal(events_new(START_UNIX_MS, &fixture->events), 0);
+    fixture_start(fixture);
+    const EventReader reader = {.user = "", .may_see = sees_all, .free_grant = free_nothing};
+    assert_int_equal(events_listen(fixture->events, &reader, NULL, &source), 0);
+    say_status(fixture, "dev1", "t1", ACCEPTED);
+    for (int i = 1; i <= 5000; i++) {
+        char status[64];
+        now_ms += i % 5 == 0;
+        (void)snprintf(status, sizeof(status), "{\"state\":\"running\",\"size\":9000,\"sent\":%d}", i);
+        say_status(fixture, "dev1", "t1", status);
+    }
+    assert_in_range(told(&source, 5000), 3, 5);
+    now_ms += 1000;
+    say_status(fixture, "dev1", "t1", "{\"state\":\"running\",\"size\":9000,\"sent\":5001}");
+    assert_int_equal(told(&source, 5001), 1);
+    source.free(source.userdata);
+    fixture_stop(fixture);
+    fixture->events = events_free(fixture->events);
+    fixture_start(fixture);
+}
+
 static void messages_that_are_not_valid_change_nothing(void **state)
 {
     static const char *const payloads[] = {"",
@@ -1075,6 +1132,7 @@ int main(void)
         TEST(a_cancel_that_was_lost_is_said_again_to_an_agent_that_goes_on),
         TEST(an_agents_word_does_not_leave_a_final_state),
         TEST(progress_is_not_worth_a_write),
+        TEST(progress_is_told_about_once_a_second_however_often_it_is_said),
         TEST(messages_that_are_not_valid_change_nothing),
         TEST(what_is_retained_but_presence_changes_nothing),
         TEST(one_client_can_not_fill_the_memory),
