@@ -242,6 +242,11 @@ static bool get_state(const cJSON *object, UploadState *out)
            *out != UPLOAD_QUEUED && *out != UPLOAD_COMPLETED && *out != UPLOAD_EXPIRED;
 }
 
+static bool get_path(const cJSON *object, char out[static FILE_PATH_MAX + 1])
+{
+    return optional_text(object, "path", out, FILE_PATH_MAX + 1) && (!out[0] || file_path_is_valid(out));
+}
+
 static bool get_size(const cJSON *object, UploadStatus *status)
 {
     int r = json_get_u64(object, "size", &status->size_bytes);
@@ -272,10 +277,9 @@ int upload_status_parse(const void *payload, size_t size, UploadStatus *ret_stat
 {
     UploadStatus status = {0};
     cJSON *object CLEANUP(json_delete) = json_parse_object(payload, size, MESSAGE_MAX);
-    if (!object || !get_state(object, &status.state) ||
-        !optional_text(object, "path", status.path, sizeof(status.path)) || !get_size(object, &status) ||
-        !optional_number(object, "sent", &status.sent_bytes) || !get_sha256(object, &status) ||
-        !optional_unsigned(object, "attempt", &status.attempt) ||
+    if (!object || !get_state(object, &status.state) || !get_path(object, status.path) ||
+        !get_size(object, &status) || !optional_number(object, "sent", &status.sent_bytes) ||
+        !get_sha256(object, &status) || !optional_unsigned(object, "attempt", &status.attempt) ||
         !optional_time(object, "at", &status.at_unix_ms) || !get_error(object, &status.problem))
         return -1;
     *ret_status = status;

@@ -57,6 +57,7 @@ static void check_status(const char *text, size_t size)
         return;
     FUZZ_CHECK(status.state != UPLOAD_QUEUED && status.state != UPLOAD_COMPLETED &&
                status.state != UPLOAD_EXPIRED); /* those are not an agent's to say */
+    FUZZ_CHECK(!status.path[0] || file_path_is_valid(status.path));
     if (status.problem.code != ERROR_NONE)
         check_problem(&status.problem);
     char *written = upload_status_format(&status);

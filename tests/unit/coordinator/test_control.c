@@ -650,15 +650,48 @@ static size_t told(HttpSource *source, int sent)
     return found;
 }
 
+static void listen_to(Fixture *fixture, HttpSource *ret_source)
+{
+    const EventReader reader = {.user = "", .may_see = sees_all, .free_grant = free_nothing};
+    fixture_stop(fixture);
+    assert_int_equal(events_new(START_UNIX_MS, &fixture->events), 0);
+    fixture_start(fixture);
+    assert_int_equal(events_listen(fixture->events, &reader, NULL, ret_source), 0);
+}
+
+static void listen_no_more(Fixture *fixture, HttpSource *source)
+{
+    source->free(source->userdata);
+    fixture_stop(fixture);
+    fixture->events = events_free(fixture->events);
+    fixture_start(fixture);
+}
+
+/* A line that is too large to be told makes everybody load anew, each time. */
+static void the_worst_that_a_status_may_say_can_still_be_told(void **state)
+{
+    Fixture *fixture = *state;
+    HttpSource source;
+    char path[FILE_PATH_MAX + 1] = "", reason[64] = "", message[512] = "", status[MESSAGE_MAX];
+    listen_to(fixture, &source);
+    while (strlen(path) + 2 <= FILE_PATH_MAX)
+        (void)strcat(path, "\xc2\x80"); /* of two bytes each, which become six; and so does DEL */
+    memset(reason, '\x7f', 39);
+    memset(message, '\x7f', sizeof(message) - 1);
+    (void)snprintf(status, sizeof(status),
+                   "{\"state\":\"running\",\"path\":\"%s\",\"error\":{\"code\":\"aborted\",\"reason\":\"%s\","
+                   "\"message\":\"%s\"}}",
+                   path, reason, message);
+    say_status(fixture, "dev1", "t1", status);
+    assert_int_equal(told(&source, 0), 1);
+    listen_no_more(fixture, &source);
+}
+
 static void progress_is_told_about_once_a_second_however_often_it_is_said(void **state)
 {
     Fixture *fixture = *state;
     HttpSource source;
-    fixture_stop(fixture);
-    assert_int_equal(events_new(START_UNIX_MS, &fixture->events), 0);
-    fixture_start(fixture);
-    const EventReader reader = {.user = "", .may_see = sees_all, .free_grant = free_nothing};
-    assert_int_equal(events_listen(fixture->events, &reader, NULL, &source), 0);
+    listen_to(fixture, &source);
     say_status(fixture, "dev1", "t1", ACCEPTED);
     for (int i = 1; i <= 5000; i++) {
         char status[64];
@@ -670,10 +703,7 @@ static void progress_is_told_about_once_a_second_however_often_it_is_said(void *
     now_ms += 1000;
     say_status(fixture, "dev1", "t1", "{\"state\":\"running\",\"size\":9000,\"sent\":5001}");
     assert_int_equal(told(&source, 5001), 1);
-    source.free(source.userdata);
-    fixture_stop(fixture);
-    fixture->events = events_free(fixture->events);
-    fixture_start(fixture);
+    listen_no_more(fixture, &source);
 }
 
 static void messages_that_are_not_valid_change_nothing(void **state)
@@ -1132,6 +1162,7 @@ int main(void)
         TEST(a_cancel_that_was_lost_is_said_again_to_an_agent_that_goes_on),
         TEST(an_agents_word_does_not_leave_a_final_state),
         TEST(progress_is_not_worth_a_write),
+        TEST(the_worst_that_a_status_may_say_can_still_be_told),
         TEST(progress_is_told_about_once_a_second_however_often_it_is_said),
         TEST(messages_that_are_not_valid_change_nothing),
         TEST(what_is_retained_but_presence_changes_nothing),

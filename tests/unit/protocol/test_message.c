@@ -250,6 +250,22 @@ static void status_needs_a_state_only(void **state)
     assert_int_equal(status.at_unix_ms, 0);
 }
 
+/* As in commands, tickets and receipts: what would be many times as long where people read it. */
+static void status_has_a_path_that_could_be_asked_for_or_none(void **state)
+{
+    (void)state;
+    char path[FILE_PATH_MAX + 1] = "", json[FILE_PATH_MAX + 64];
+    UploadStatus status;
+    for (size_t length = 0; length <= FILE_PATH_MAX; length = 2 * length + 1) {
+        memset(path, '\x7f', length);
+        path[length] = '\0';
+        (void)snprintf(json, sizeof(json), "{\"state\":\"running\",\"path\":\"%s\"}", path);
+        int expected = length == 0 || file_path_is_valid(path) ? 0 : -1;
+        if (parse_status(json, &status) != expected)
+            fail_msg("a path of %zu DELs: expected %d", length, expected);
+    }
+}
+
 static void bad_status_is_refused(void **state)
 {
     (void)state;
@@ -432,6 +448,7 @@ int main(void)
         cmocka_unit_test(payload_needs_no_terminator),
         cmocka_unit_test(status_survives_the_wire),
         cmocka_unit_test(status_needs_a_state_only),
+        cmocka_unit_test(status_has_a_path_that_could_be_asked_for_or_none),
         cmocka_unit_test(bad_status_is_refused),
         cmocka_unit_test(times_are_rfc_3339_in_utc),
         cmocka_unit_test(presence_survives_the_wire),
