@@ -10,18 +10,16 @@
 
 /* --- asking --- */
 
-bool batches_are_meant(const cJSON *object)
-{
-    return cJSON_GetObjectItemCaseSensitive(object, "clients") ||
-           cJSON_GetObjectItemCaseSensitive(object, "labels") ||
-           cJSON_GetObjectItemCaseSensitive(object, "all");
-}
-
 /* A member that is null is absent. */
 static const cJSON *member(const cJSON *object, const char *name)
 {
     const cJSON *found = cJSON_GetObjectItemCaseSensitive(object, name);
     return cJSON_IsNull(found) ? NULL : found;
+}
+
+bool batches_are_meant(const cJSON *object)
+{
+    return member(object, "clients") || member(object, "labels") || member(object, "all");
 }
 
 static bool are_patterns(const cJSON *patterns)

@@ -295,6 +295,22 @@ static void bodies_that_make_no_sense_are_refused(void **state)
     assert_int_equal(api->fixture->count, 0);
 }
 
+static void a_member_that_is_null_says_nothing_of_whom_is_meant(void **state)
+{
+    Api *api = *state;
+    come_online(api->fixture, "dev1");
+    assert_int_equal(post(api,
+                          "{\"clientId\":\"dev1\",\"fileName\":\"/srv/x\",\"clients\":null,\"labels\":null,"
+                          "\"all\":null}"),
+                     202);
+    assert_true(upload_id_is_valid(text(api, "requestId")));
+    assert_int_equal(post(api,
+                          "{\"clientId\":null,\"fileName\":\"/srv/x\",\"clients\":[\"dev1\"],\"labels\":null,"
+                          "\"all\":null}"),
+                     202);
+    assert_true(upload_id_is_valid(text(api, "batchId")));
+}
+
 static void a_request_goes_its_way(void **state)
 {
     Api *api = *state;
@@ -759,6 +775,7 @@ int main(void)
         API_TEST(what_the_api_does_not_have_is_said),
         API_TEST(an_unknown_client_is_told_the_known_ones),
         API_TEST(bodies_that_make_no_sense_are_refused),
+        API_TEST(a_member_that_is_null_says_nothing_of_whom_is_meant),
         API_TEST(a_request_goes_its_way),
         API_TEST(content_is_a_redirect_with_a_ticket_for_a_minute),
         API_TEST(equal_ids_of_two_clients_need_the_clients_name),
