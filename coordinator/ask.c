@@ -46,8 +46,7 @@ static bool same_wish(const Request *wish, const Request *made)
 
 void ask_fill_key(const Grant *grant, const NewRequest *wanted, char out[static IDEMPOTENCY_KEY_SIZE])
 {
-    bool has_key = wanted->idempotency_key && wanted->idempotency_key[0];
-    if (has_key)
+    if (wanted->idempotency_key)
         (void)snprintf(out, IDEMPOTENCY_KEY_SIZE, "%s/%s", grant->user, wanted->idempotency_key);
 }
 
@@ -84,9 +83,11 @@ int ask_check_wish(const NewRequest *wanted, Problem *problem)
         return problem_set(problem, ERROR_INVALID_ARGUMENT, "INVALID_PATH",
                            "The path must have 1 to %d bytes of UTF-8, few of them control characters.",
                            FILE_PATH_MAX);
-    if (wanted->idempotency_key && strlen(wanted->idempotency_key) > IDEMPOTENCY_KEY_MAX)
+    size_t length = wanted->idempotency_key ? strlen(wanted->idempotency_key) : 1;
+    if (length < 1 || length > IDEMPOTENCY_KEY_MAX)
         return problem_set(problem, ERROR_INVALID_ARGUMENT, "INVALID_IDEMPOTENCY_KEY",
-                           "The idempotency key must have at most %d bytes.", IDEMPOTENCY_KEY_MAX);
+                           "The idempotency key must have 1 to %d bytes, or be left out.",
+                           IDEMPOTENCY_KEY_MAX);
     return 0;
 }
 

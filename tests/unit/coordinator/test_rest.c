@@ -423,6 +423,23 @@ static void an_idempotency_key_is_honoured(void **state)
     expect_problem(api, 422, "already_exists", "IDEMPOTENCY_KEY_REUSED");
 }
 
+static void an_empty_idempotency_key_is_none_and_refused(void **state)
+{
+    static const char *const bodies[] = {"{\"clientId\":\"dev1\",\"fileName\":\"/srv/x\"}",
+                                         "{\"all\":true,\"fileName\":\"/srv/x\"}"};
+    Api *api = *state;
+    come_online(api->fixture, "dev1");
+    for (size_t i = 0; i < ARRAY_SIZE(bodies); i++) {
+        (void)call_api(api, &(Ask){.method = "POST",
+                                   .path = "/download",
+                                   .token = TOKEN,
+                                   .header = "Idempotency-Key;", /* libcurl's way to send an empty one */
+                                   .body = bodies[i]});
+        expect_problem(api, 400, "invalid_argument", "INVALID_IDEMPOTENCY_KEY");
+    }
+    assert_int_equal(api->fixture->count, 0);
+}
+
 static void downloads_come_in_pages(void **state)
 {
     Api *api = *state;
@@ -781,6 +798,7 @@ int main(void)
         API_TEST(equal_ids_of_two_clients_need_the_clients_name),
         API_TEST(a_cancel_is_accepted_and_told_to_the_device),
         API_TEST(an_idempotency_key_is_honoured),
+        API_TEST(an_empty_idempotency_key_is_none_and_refused),
         API_TEST(downloads_come_in_pages),
         API_TEST(clients_are_listed),
         API_TEST(scopes_say_which_calls_may_be_made),
