@@ -1,11 +1,11 @@
 #include "common/http_server.h"
 
-#include "common/files.h"
 #include "common/http_body.h"
 #include "common/http_guests.h"
 #include "common/http_head.h"
 #include "common/http_idle.h"
 #include "common/http_peer.h"
+#include "common/http_pems.h"
 #include "common/http_socket.h"
 #include "common/log.h"
 #include "common/text.h"
@@ -23,7 +23,6 @@
 #define PRIORITIES                                                                                           \
     "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA:-CIPHER-ALL:"             \
     "+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:-MAC-ALL:+AEAD"
-#define PEM_MAX ((size_t)1024 * 1024)
 #define CONNECTION_MEMORY ((size_t)64 * 1024) /* headers, and the window in which a body passes by */
 #define DRAIN_MAX ((uint64_t)1024 * 1024)     /* of a refused body that is already on its way */
 #define HEAD_TIMEOUT_S 30 /* for the handshake and a request's head; or idle_timeout, if that is less */
@@ -126,6 +125,28 @@ const char *http_request_query(const HttpRequest *request, const char *name)
     ((HttpRequest *)(uintptr_t)request)->decoded = decoded;
     /* raw has a bad "%" then, so it is never what one may ask for */
     return decoded->text ? decoded->text : raw;
+}
+
+typedef struct EachQuery {
+    bool (*each)(void *userdata, const char *name, const char *value);
+    void *userdata;
+} EachQuery;
+
+static enum MHD_Result on_query(void *userdata, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    const EachQuery *to = userdata;
+
+    (void)kind;
+    return to->each(to->userdata, name, value) ? MHD_YES : MHD_NO;
+}
+
+void http_request_each_query(const HttpRequest *request,
+                             bool (*each)(void *userdata, const char *name, const char *value),
+                             void *userdata)
+{
+    EachQuery to = {.each = each, .userdata = userdata};
+
+    (void)MHD_get_connection_values(request->connection, MHD_GET_ARGUMENT_KIND, on_query, &to);
 }
 
 const char *http_request_header(const HttpRequest *request, const char *name)
@@ -444,46 +465,12 @@ static size_t keep_encoded(void *userdata, struct MHD_Connection *connection, ch
     return strlen(text);
 }
 
-typedef struct Pems {
-    char *cert, *key, *ca;
-} Pems;
-
-static void pems_free(Pems *pems)
-{
-    free(pems->cert);
-    if (pems->key)
-        explicit_bzero(pems->key, strlen(pems->key));
-    free(pems->key);
-    free(pems->ca);
-}
-
-static int read_pem(const char *path, char **ret_text)
-{
-    size_t size = 0;
-    int r = path ? file_read(path, PEM_MAX, ret_text, &size) : 0;
-
-    if (r < 0)
-        log_error("%s: can't be read: %s", path, strerror(-r));
-    return r;
-}
-
-static int read_pems(const HttpServerConfig *config, Pems *pems)
-{
-    int r = read_pem(config->cert_file, &pems->cert);
-
-    if (r == 0)
-        r = read_pem(config->key_file, &pems->key);
-    if (r == 0)
-        r = read_pem(config->client_ca_file, &pems->ca);
-    return r;
-}
-
 static int start_daemon(HttpServer *server, const HttpServerConfig *config, int listen_fd)
 {
-    Pems pems CLEANUP(pems_free) = {0};
+    HttpPems pems CLEANUP(http_pems_deinit) = {0};
     unsigned flags =
         MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_USE_TLS | MHD_USE_ITC | MHD_USE_ERROR_LOG;
-    int r = read_pems(config, &pems);
+    int r = http_pems_read(config, &pems);
 
     if (r < 0)
         return r;

@@ -73,6 +73,11 @@ const char *http_request_method(const HttpRequest *request);
 const char *http_request_path(const HttpRequest *request); /* still percent-encoded, without the query */
 const char *http_request_query(const HttpRequest *request,
                                const char *name); /* decoded, where that is possible; NULL: not given */
+/* Calls each for what the query has, in order, until it returns false. Names and values are still
+ * percent-encoded; value is NULL where there is no "=". */
+void http_request_each_query(const HttpRequest *request,
+                             bool (*each)(void *userdata, const char *name, const char *value),
+                             void *userdata);
 const char *http_request_header(const HttpRequest *request, const char *name);
 const char *http_request_trailer(const HttpRequest *request, const char *name); /* from end() on */
 bool http_request_has_body(const HttpRequest *request);

@@ -283,6 +283,51 @@ static bool is_allowed(Call *call, const Route *route)
     return false;
 }
 
+/* --- its query --- */
+
+typedef struct QueryCheck {
+    const char *taken; /* as Route has it */
+    bool is_good;
+    Problem problem;
+} QueryCheck;
+
+static bool is_taken(const char *taken, const char *name)
+{
+    for (size_t length; *taken; taken += length + strspn(taken + length, ", ")) {
+        length = strcspn(taken, ",");
+        if (length == strlen(name) && strncmp(taken, name, length) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool check_parameter(void *userdata, const char *name, const char *value)
+{
+    QueryCheck *check = userdata;
+    bool known = is_taken(check->taken, name);
+    if (value ? known : !*name) /* "a=1&&b=2" has a name that is empty, without a value */
+        return true;
+    check->is_good = false;
+    if (known)
+        (void)call_bad_query(&check->problem, name, "followed by \"=\" and a value");
+    else
+        (void)problem_set(&check->problem, ERROR_INVALID_ARGUMENT, "INVALID_QUERY",
+                          "The query has \"%.64s\", which is not known here; it takes %s.", name,
+                          *check->taken ? check->taken : "none");
+    return false;
+}
+
+/* A filter that does not count gives more than was asked for. false after an answer. */
+static bool is_understood(Call *call, const Route *route)
+{
+    QueryCheck check = {.taken = route->query, .is_good = true};
+    if (route->query)
+        http_request_each_query(call->request, check_parameter, &check);
+    if (!check.is_good)
+        call_refuse(call, 0, &check.problem);
+    return check.is_good;
+}
+
 static bool is_open(const Call *call, const Route *route)
 {
     return !route->scopes || (call->rest->metrics_open && route->call == metrics_get);
@@ -302,7 +347,7 @@ static const Route *admit(Call *call)
         refuse_path(call, allowed);
         return NULL;
     }
-    return is_allowed(call, route) ? route : NULL;
+    return is_allowed(call, route) && is_understood(call, route) ? route : NULL;
 }
 
 /* --- bodies --- */

@@ -386,7 +386,9 @@ static int read_page(Call *call, Page *page, Problem *problem)
                               "queued, accepted, running, completed, failed, rejected, cancelled or expired");
     page->wanted.state = text ? &page->state : NULL;
     page->wanted.client = call->client = http_request_query(call->request, "client");
-    page->wanted.batch = http_request_query(call->request, "batch");
+    text = page->wanted.batch = http_request_query(call->request, "batch");
+    if (text && !upload_id_is_valid(text)) /* "" would be all that is of no batch */
+        return call_bad_query(problem, "batch", "an id as POST /download gives it");
     return 0;
 }
 
@@ -431,26 +433,26 @@ static void get_downloads(Call *call)
 }
 
 const Route rest_routes[] = {
-    {"GET", "/", 0, web_get_page},
-    {"GET", "/web/*", 0, web_get_file},
-    {"GET", "/health", 0, health_get},
-    {"GET", "/livez", 0, health_get_live},
-    {"GET", "/readyz", 0, health_get_ready},
-    {"GET", "/metrics", GRANT_READ, metrics_get},
-    {"GET", "/session", 0, session_get},
-    {"POST", "/session", GRANT_READ, session_post},
-    {"DELETE", "/session", 0, session_delete},
-    {"GET", "/events", GRANT_READ, events_get},
-    {"GET", "/clients", GRANT_READ, get_clients},
-    {"GET", "/clients/*", GRANT_READ, get_client},
-    {"POST", "/download", GRANT_PULL, post_download},
-    {"GET", "/batches", GRANT_READ, batches_get_all},
-    {"GET", "/batches/*", GRANT_READ, batches_get},
-    {"DELETE", "/batches/*", GRANT_PULL, batches_delete},
-    {"GET", "/downloads", GRANT_READ, get_downloads},
-    {"GET", "/download/*", GRANT_READ, get_download},
-    {"DELETE", "/download/*", GRANT_PULL, delete_download},
-    {"GET", "/download/*/content", GRANT_PULL, get_content},
-    {"DELETE", "/download/*/content", GRANT_ADMIN, delete_content},
+    {"GET", "/", 0, web_get_page, NULL},
+    {"GET", "/web/*", 0, web_get_file, NULL},
+    {"GET", "/health", 0, health_get, NULL},
+    {"GET", "/livez", 0, health_get_live, NULL},
+    {"GET", "/readyz", 0, health_get_ready, NULL},
+    {"GET", "/metrics", GRANT_READ, metrics_get, NULL},
+    {"GET", "/session", 0, session_get, NULL},
+    {"POST", "/session", GRANT_READ, session_post, NULL},
+    {"DELETE", "/session", 0, session_delete, NULL},
+    {"GET", "/events", GRANT_READ, events_get, "requestId, batchId, lastEventId"},
+    {"GET", "/clients", GRANT_READ, get_clients, ""},
+    {"GET", "/clients/*", GRANT_READ, get_client, NULL},
+    {"POST", "/download", GRANT_PULL, post_download, NULL},
+    {"GET", "/batches", GRANT_READ, batches_get_all, "limit, cursor"},
+    {"GET", "/batches/*", GRANT_READ, batches_get, NULL},
+    {"DELETE", "/batches/*", GRANT_PULL, batches_delete, NULL},
+    {"GET", "/downloads", GRANT_READ, get_downloads, "client, batch, status, limit, cursor"},
+    {"GET", "/download/*", GRANT_READ, get_download, NULL},
+    {"DELETE", "/download/*", GRANT_PULL, delete_download, NULL},
+    {"GET", "/download/*/content", GRANT_PULL, get_content, NULL},
+    {"DELETE", "/download/*/content", GRANT_ADMIN, delete_content, NULL},
 };
 const size_t rest_route_count = ARRAY_SIZE(rest_routes);

@@ -45,6 +45,7 @@ typedef struct Route {
     const char *path; /* one "*" stands for an id */
     unsigned scopes;  /* that the grant must have; 0: open to everybody, and not audited */
     void (*call)(Call *call);
+    const char *query; /* the names that it takes, "a, b", and no others; NULL: whatever comes */
 } Route;
 
 /* What of the body of POST /download says what is wanted, but not of whom. The strings in *wanted live as

@@ -74,6 +74,17 @@ const char *http_request_query(const HttpRequest *request, const char *name)
     return field(&request->query, name, false);
 }
 
+void http_request_each_query(const HttpRequest *request,
+                             bool (*each)(void *userdata, const char *name, const char *value),
+                             void *userdata)
+{
+    const FakeFields *query = &request->query;
+
+    for (size_t i = 0; i < query->count; i++)
+        if (!each(userdata, query->items[i].name, query->items[i].value))
+            return;
+}
+
 const char *http_request_header(const HttpRequest *request, const char *name)
 {
     return field(&request->headers, name, true);

@@ -182,6 +182,8 @@ static void read_query(char *text, HttpRequest *request)
         char *equals = strchr(pair, '=');
         if (equals)
             *equals = ':';
+        else if (request->query.count < FAKE_FIELDS_MAX)
+            request->query.items[request->query.count++].name = pair;
         fake_field_add(&request->query, pair);
     }
 }

@@ -467,6 +467,45 @@ static void downloads_come_in_pages(void **state)
     }
 }
 
+/* Or whoever cancels what such a list has cancels everything. */
+static void a_filter_that_would_not_count_is_refused(void **state)
+{
+    static const struct {
+        const char *path, *names;
+    } bad[] = {
+        {"/downloads?clientId=dev1", "\"clientId\""},
+        {"/downloads?client=dev1&batchId=b", "\"batchId\""},
+        {"/downloads?Client=dev1", "\"Client\""},
+        {"/downloads?clien%74=dev1", "\"clien%74\""},
+        {"/downloads?=dev1", "\"\""},
+        {"/downloads?client", "client must"},
+        {"/downloads?limit=1&client&status=queued", "client must"},
+        {"/downloads?status", "status must"},
+        {"/downloads?stat", "\"stat\""},
+        {"/downloads?batch=", "batch must"},
+        {"/batches?state=done", "\"state\""},
+        {"/batches?limit", "limit must"},
+        {"/clients?label=site", "takes none"},
+        {"/events?request=x", "\"request\""},
+        {"/events?requestId", "requestId must"},
+    };
+    static const char *const good[] = {"/downloads?&client=dev1", "/downloads?client=&limit=1",
+                                       "/batches?limit=1",        "/clients",
+                                       "/clients/dev1?x=y",       "/health?x=y"};
+    Api *api = *state;
+    come_online(api->fixture, "dev1");
+    say_status(api->fixture, "dev1", "t1", "{\"state\":\"running\",\"path\":\"/srv/x\"}");
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        (void)get(api, bad[i].path);
+        expect_problem(api, 400, "invalid_argument", "INVALID_QUERY");
+        if (!strstr(text(api, "message"), bad[i].names))
+            fail_msg("%s: %s", bad[i].path, text(api, "message"));
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(good); i++)
+        if (get(api, good[i]) != 200)
+            fail_msg("%s: %s", good[i], text(api, "message"));
+}
+
 static void clients_are_listed(void **state)
 {
     Api *api = *state;
@@ -800,6 +839,7 @@ int main(void)
         API_TEST(an_idempotency_key_is_honoured),
         API_TEST(an_empty_idempotency_key_is_none_and_refused),
         API_TEST(downloads_come_in_pages),
+        API_TEST(a_filter_that_would_not_count_is_refused),
         API_TEST(clients_are_listed),
         API_TEST(scopes_say_which_calls_may_be_made),
         API_TEST(a_bad_token_is_refused_before_anything_else),
