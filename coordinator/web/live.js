@@ -2,7 +2,8 @@
 // writes here.
 //
 // After a gap in the events nothing that was known before it counts: the lists, and what the shown view has asked
-// for beyond them, are loaded anew, and the rest is forgotten.
+// for beyond them, are loaded anew, and the rest is forgotten. Where one gap follows another the lists of a moment ago
+// are shown meanwhile.
 
 import * as api from "/web/api.js";
 
@@ -13,6 +14,8 @@ const PAINT_EVERY_MS = 250;
 const TICK_MS = 2000;
 const REPAINT_MS = 10000; // while nothing runs; "3 min ago" grows old too
 const RETRY_MS = 5000;
+const LOAD_EVERY_MS = 2000; // and no sooner, however many gaps there are
+const PATIENCE_MS = 30000; // with a load that does not end, once there is a gap
 
 export const clients = new Map();
 export const requests = new Map(); // by requestId; newest first when listed
@@ -32,6 +35,9 @@ let resumable = false; // an event has come: after a broken connection the coord
 let loaded = false; // the lists are true
 let failure = null; // why they could not be loaded
 let loads = 0; // how often they were asked for
+let loading = false; // they are on their way
+let begunAt = -Infinity; // the last load
+let loadTimer = 0; // the next one, if there was a gap since
 const questions = new Set(); // for each that is on its way, the ids that were heard of since
 
 export const FINAL = new Set(["completed", "failed", "rejected", "cancelled", "expired"]);
@@ -182,13 +188,14 @@ function askForAll() {
   return Promise.all([api.clients(), api.requests({ limit: "100" }), api.batches(), ...views]);
 }
 
-async function load() {
-  clearTimeout(retryTimer);
-  retryTimer = 0;
+async function loadNow() {
+  loadTimer = 0;
+  loading = true;
+  begunAt = performance.now();
   const ours = ++loads;
   try {
     const { seen, heard } = await question(askForAll);
-    if (ours !== loads) return; // logged out meanwhile, or asked again
+    if (ours !== loads) return; // logged out meanwhile
     const [seenClients, page, seenBatches, ...views] = seen;
     const rows = [...page.downloads, ...views.flatMap((view) => view.requests ?? [])].reverse();
     replace(clients, seenClients, (client) => client.id, heard);
@@ -203,15 +210,30 @@ async function load() {
     if (ours !== loads) return;
     failure = error;
     retry();
+  } finally {
+    if (ours === loads) loading = false;
   }
+  if (loadTimer) load();
   showState();
   changed();
 }
 
+// A load that is under way may come to its end, or with one gap after another none ever would.
+function load() {
+  clearTimeout(retryTimer);
+  clearTimeout(loadTimer);
+  retryTimer = loadTimer = 0;
+  const wait = begunAt + (loading ? PATIENCE_MS : LOAD_EVERY_MS) - performance.now();
+  if (wait <= 0) loadNow();
+  else loadTimer = setTimeout(loadNow, wait);
+}
+
 function loadAnew() {
-  loaded = false;
-  failure = null;
   load();
+  if (!loadTimer) {
+    loaded = false;
+    failure = null;
+  }
   showState();
 }
 
@@ -277,10 +299,12 @@ export function stop() {
   clearInterval(tickTimer);
   clearTimeout(retryTimer);
   clearTimeout(reopenTimer);
+  clearTimeout(loadTimer);
   source?.close();
   source = failure = null;
-  retryTimer = 0;
-  opened = loaded = false;
+  retryTimer = loadTimer = 0;
+  begunAt = -Infinity;
+  opened = loaded = loading = false;
   report = () => {};
   loads++;
   clients.clear();

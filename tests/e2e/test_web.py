@@ -408,6 +408,53 @@ def test_after_a_gap_nothing_old_is_shown(page, browser, house, crowd):
     page.run("faults.length = 0")
 
 
+GAPS = """
+await page.addInitScript(() => {
+  globalThis.rounds = 0;
+  const real = globalThis.fetch;
+  globalThis.fetch = async (path, ...rest) => {
+    if (path === "/clients") {
+      globalThis.rounds++;
+      await new Promise((done) => setTimeout(done, 300)); // longer than from gap to gap
+    }
+    return real(path, ...rest);
+  };
+  globalThis.EventSource = class extends EventTarget {
+    readyState = 1;
+    constructor() {
+      super();
+      globalThis.stream = this;
+      setTimeout(() => this.dispatchEvent(new Event("open")));
+    }
+    close() {}
+  };
+});
+await page.reload();
+"""
+STORM = """return page.evaluate(async () => {
+  const { missing } = await import("/web/live.js");
+  const begun = performance.now(), before = rounds;
+  let gaps = 0, last = 0;
+  while (gaps < 20 || (missing() && gaps < 300)) {
+    gaps++;
+    last = rounds;
+    stream.dispatchEvent(new MessageEvent("reset", { data: "{}" }));
+    await new Promise((done) => setTimeout(done, 100));
+  }
+  return { missing: missing(), rounds: rounds - before, last, ms: performance.now() - begun };
+})"""
+
+
+def test_however_many_gaps_there_are_the_lists_come_and_are_not_asked_for_all_the_time(page):
+    page.run(GAPS)
+    page.sees('.live[data-state="live"]')
+    storm = page.run(STORM)
+    assert storm["missing"] == "" and storm["rounds"] <= 2 + storm["ms"] / 2000, storm
+    wait_until(lambda: page.run("return page.evaluate(() => rounds)") > storm["last"], "the lists to be asked for behind the last gap")
+    page.sees('.live[data-state="live"]')
+    page.sees('[data-client="restaurant_1"]')
+
+
 def test_what_can_not_be_loaded_is_said_and_tried_again(page, house):
     request = house.ask("restaurant_1", "/etc/shadow")
     under_a_clock(page)
