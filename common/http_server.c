@@ -1,5 +1,6 @@
 #include "common/http_server.h"
 
+#include "common/clock.h"
 #include "common/http_body.h"
 #include "common/http_guests.h"
 #include "common/http_head.h"
@@ -9,6 +10,7 @@
 #include "common/http_socket.h"
 #include "common/log.h"
 #include "common/text.h"
+#include "common/throttle.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -445,14 +447,17 @@ static void on_connection(void *userdata, struct MHD_Connection *connection, voi
  * state is not. */
 static void PRINTF_LIKE(2, 0) on_log(void *userdata, const char *format, va_list arguments)
 {
+    static Throttle throttle = THROTTLE_STRANGERS;
+    uint64_t left_out = 0;
     char line[512];
 
     (void)userdata;
     (void)vsnprintf(line, sizeof(line), format, arguments);
     line[strcspn(line, "\n")] = '\0';
-    if (strncmp(line, "Failed to create", 16) == 0 || strncmp(line, "Server reached", 14) == 0 ||
-        strncmp(line, "Hit process", 11) == 0)
-        log_warn("HTTP server: %s", line);
+    bool matters = strncmp(line, "Failed to create", 16) == 0 || strncmp(line, "Hit process", 11) == 0 ||
+                   strncmp(line, "Server reached", 14) == 0; /* in all, or of one address */
+    if (matters && throttle_pass(&throttle, clock_monotonic_ms(), &left_out))
+        log_warn("HTTP server: %s%s", line, left_out ? " Others are not listed." : "");
     else
         log_debug("HTTP server: %s", line);
 }

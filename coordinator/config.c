@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 
 #define HTTP_IDLE_S 60
+#define HTTP_BODY_RATE_MIN 100       /* bytes a second; the receiver's default */
+#define HTTP_BODY_DEADLINE_MS 300000 /* bodies are small */
 
 #define MEMBER(member) .offset = offsetof(CoordinatorConfig, member)
 #define MINUTE_MS ((uint64_t)60000)
@@ -22,6 +24,8 @@ const ConfigKey coordinator_config_keys[] = {
     {"coordinator", "port", CONFIG_NUMBER, MEMBER(port), .fallback = "8080", .min = 1, .max = 65535},
     {"coordinator", "connections", CONFIG_NUMBER, MEMBER(connections), .fallback = "256", .min = 4,
      .max = 10000},
+    {"coordinator", "connections_per_address", CONFIG_NUMBER, MEMBER(connections_per_address),
+     .fallback = "128", .max = 10000},
     {"coordinator", "offline_after", CONFIG_DURATION, MEMBER(offline_after_ms), .fallback = "90s",
      .min = 1000, .max = DAY_MS},
     {"coordinator", "cert", CONFIG_FILE, MEMBER(cert), .required = true},
@@ -62,7 +66,10 @@ HttpServerConfig coordinator_http_config(const CoordinatorConfig *config)
         .key_file = config->key,
         .threads = HTTP_ONE_THREAD,
         .connections_max = (unsigned)config->connections,
+        .connections_per_ip_max = (unsigned)config->connections_per_address,
         .idle_timeout_s = HTTP_IDLE_S,
+        .body_rate_min = HTTP_BODY_RATE_MIN,
+        .body_deadline_ms = HTTP_BODY_DEADLINE_MS,
     };
 }
 

@@ -11,7 +11,7 @@ typedef struct CoordinatorConfig {
     char *database;
     char *address;
     uint64_t port;
-    uint64_t connections;
+    uint64_t connections, connections_per_address; /* 0 for the second: no limit */
     uint64_t offline_after_ms;
     char *cert, *key;
     bool require_sandbox;

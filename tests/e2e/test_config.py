@@ -48,7 +48,8 @@ BAD = {
         ("retention.age", "a/b", "1d"), ("retention.count", "kiosk-?", "-1"), ("retention.bytes", "kiosk-?", "many"),
     ],
     "coordinator": [
-        ("coordinator", "database", None), ("coordinator", "port", "x"), ("coordinator", "address", "999.1.1.1"),
+        ("coordinator", "database", None), ("coordinator", "port", "x"), ("coordinator", "connections_per_address", "-1"),
+        ("coordinator", "address", "999.1.1.1"),
         ("coordinator", "cert", "{garbage}"), ("coordinator", "key", "{other_key}"), ("coordinator", "audit_file", "/dev/null"),
         ("coordinator", "operator_key", "{private}"), ("coordinator", "audit_file", "/tmp/"),
         ("coordinator", "token_file", "/does/not/exist"), ("coordinator", "token_file", "{empty}"),

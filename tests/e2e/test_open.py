@@ -58,6 +58,30 @@ def test_total_and_per_address_limits_close_what_is_too_much(receiver, pki):
     wait_until(lambda: tries(device), "room again")
 
 
+def test_who_fills_the_coordinator_from_one_address_shuts_out_nobody_else(house):
+    house.start(agents=())
+    api = house.api()
+
+    def hold(address):
+        stream = api.connect(address)
+        stream.sendall(head("GET", "/health"))  # no token is needed
+        assert read_answer(stream, "GET").status == 200
+        return stream
+    streams = []
+    with pytest.raises(OSError):
+        while len(streams) < 256:
+            streams.append(hold("127.0.0.1"))
+    assert 100 < len(streams) <= 128
+    for _ in range(60):
+        with pytest.raises(OSError):
+            api.connect()
+    hold("127.0.0.2").close()
+    assert 1 <= len(house.coordinator.log_lines("warn .*connection limit")) <= 40, "strangers can write the log full"
+    for stream in streams:
+        stream.close()
+    wait_until(lambda: tries(api), "room again")
+
+
 def tries(client):
     try:
         return client.request("GET", "/health").status == 200

@@ -51,8 +51,9 @@ class HttpsClient:
         self.context = tls_context(ca, identity)
         self.bearer = bearer
 
-    def connect(self):
-        raw = socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT_S)
+    def connect(self, address="127.0.0.1"):
+        """From this address."""
+        raw = socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT_S, source_address=(address, 0))
         try:
             return self.context.wrap_socket(raw, server_hostname="127.0.0.1")
         except BaseException:
