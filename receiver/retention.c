@@ -6,10 +6,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <time.h>
+#include <sys/eventfd.h>
 
 #define FIRST_SWEEP_S 3 /* starting has its turn first */
 #define SWEEP_EVERY_S (10 * 60)
@@ -54,8 +55,7 @@ struct Retention {
     bool forgets;                        /* records, in this sweep */
     pthread_t thread;
     bool running;
-    pthread_mutex_t mutex;
-    pthread_cond_t stop;
+    int stop_fd; /* an eventfd */
     atomic_bool stopping;
 };
 
@@ -274,18 +274,15 @@ void retention_sweep(Retention *retention)
 /* --- the thread --- */
 
 /* false if it is to stop. */
-static bool wait_for(Retention *retention, int seconds)
+static bool wait_for(const Retention *retention, int seconds)
 {
-    struct timespec until;
+    struct pollfd polled = {.fd = retention->stop_fd, .events = POLLIN};
+    int r = 0;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += seconds;
-    (void)pthread_mutex_lock(&retention->mutex);
-    while (!atomic_load(&retention->stopping) &&
-           pthread_cond_timedwait(&retention->stop, &retention->mutex, &until) != ETIMEDOUT)
-        ;
-    (void)pthread_mutex_unlock(&retention->mutex);
-    return !atomic_load(&retention->stopping);
+    do
+        r = poll(&polled, 1, seconds * 1000);
+    while (r < 0 && errno == EINTR);
+    return r == 0;
 }
 
 static void *run(void *userdata)
@@ -296,18 +293,6 @@ static void *run(void *userdata)
          wait_for(retention, wait_s); wait_s = SWEEP_EVERY_S)
         retention_sweep(retention);
     return NULL;
-}
-
-/* These can't fail on Linux. */
-static void init_lock(Retention *retention)
-{
-    pthread_condattr_t monotonic;
-
-    (void)pthread_mutex_init(&retention->mutex, NULL);
-    (void)pthread_condattr_init(&monotonic);
-    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&retention->stop, &monotonic);
-    (void)pthread_condattr_destroy(&monotonic);
 }
 
 int retention_new(const RetentionConfig *config, Store *store, Archive *archive, Retention **ret_retention)
@@ -321,8 +306,8 @@ int retention_new(const RetentionConfig *config, Store *store, Archive *archive,
     retention->archive = archive;
     retention->lead_ms = config->unix_ms() - config->now_ms();
     atomic_init(&retention->stopping, false);
-    init_lock(retention);
-    int r = -pthread_create(&retention->thread, NULL, run, retention);
+    retention->stop_fd = eventfd(0, EFD_CLOEXEC);
+    int r = retention->stop_fd < 0 ? -errno : -pthread_create(&retention->thread, NULL, run, retention);
     retention->running = r == 0;
     if (r < 0) {
         (void)retention_free(retention);
@@ -336,14 +321,12 @@ Retention *retention_free(Retention *retention)
 {
     if (!retention)
         return NULL;
-    (void)pthread_mutex_lock(&retention->mutex);
     atomic_store(&retention->stopping, true);
-    (void)pthread_cond_signal(&retention->stop);
-    (void)pthread_mutex_unlock(&retention->mutex);
-    if (retention->running)
+    if (retention->running) {
+        (void)eventfd_write(retention->stop_fd, 1);
         (void)pthread_join(retention->thread, NULL);
-    (void)pthread_cond_destroy(&retention->stop);
-    (void)pthread_mutex_destroy(&retention->mutex);
+    }
+    close_fd(&retention->stop_fd);
     free(retention);
     return NULL;
 }

@@ -1,5 +1,6 @@
 #include "receiver/uploads_internal.h"
 
+#include "common/clock.h"
 #include "common/log.h"
 
 #include <errno.h>
@@ -372,9 +373,9 @@ static bool is_at_work(const Uploads *uploads)
 
 bool uploads_stop(Uploads *uploads, int64_t timeout_ms)
 {
+    int64_t until_ms = clock_monotonic_ms() + timeout_ms;
     struct timespec until;
     Upload *upload;
-    int r = 0;
 
     (void)clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += (time_t)((timeout_ms + 999) / 1000);
@@ -383,8 +384,8 @@ bool uploads_stop(Uploads *uploads, int64_t timeout_ms)
     TAILQ_FOREACH(upload, &uploads->list, link)
     if (upload->holder && !upload->committing)
         uploads->config.cut(upload->holder->connection);
-    while (r == 0 && is_at_work(uploads))
-        r = pthread_cond_timedwait(&uploads->changed, &uploads->lock, &until);
+    while (is_at_work(uploads) && clock_monotonic_ms() < until_ms)
+        (void)pthread_cond_timedwait(&uploads->changed, &uploads->lock, &until); /* early is harmless */
     bool ended = !is_at_work(uploads);
     uploads_unlock(uploads);
     return ended;
