@@ -83,14 +83,19 @@ static int check_unchanged(const Source *source)
     if (size_bytes == source->first_size_bytes && info.st_mtim.tv_sec == source->first_modified.tv_sec &&
         info.st_mtim.tv_nsec == source->first_modified.tv_nsec)
         return 0;
-    return size_bytes > source->size_bytes ? compare_again(source) : SOURCE_E_CHANGED;
+    if (size_bytes <= source->size_bytes)
+        return SOURCE_E_CHANGED;
+    return source->is_whole ? 0 : compare_again(source);
 }
 
 static int finish(Source *source)
 {
-    int r = digest_final(source->digest, source->sha256);
+    int r = source->is_whole ? 0 : digest_final(source->digest, source->sha256);
 
-    return r < 0 ? r : check_unchanged(source);
+    if (r == 0)
+        r = check_unchanged(source);
+    source->is_whole = r == 0;
+    return r;
 }
 
 int source_read(Source *source, void *buf, size_t size, size_t *ret_size)
@@ -128,5 +133,5 @@ int source_skip(Source *source, uint64_t offset_bytes)
         size_t got = 0;
         r = source_read(source, buf, left < sizeof(buf) ? (size_t)left : sizeof(buf), &got);
     }
-    return r;
+    return r == 0 && source->offset_bytes == source->size_bytes ? finish(source) : r;
 }

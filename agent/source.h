@@ -10,6 +10,7 @@
 #include "common/cleanup.h"
 #include "protocol/digest.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include <time.h>
@@ -21,6 +22,7 @@ typedef struct Source {
     uint64_t first_size_bytes; /* of the file when the reading began: it may be longer than what is sent */
     struct timespec first_modified;
     Digest *digest;
+    bool is_whole;               /* the end was reached, and what was read is no mixture */
     uint8_t sha256[SHA256_SIZE]; /* after the end */
 } Source;
 
@@ -36,5 +38,7 @@ void source_deinit(Source *source);
 int source_read(Source *source, void *buf, size_t size, size_t *ret_size) MUST_CHECK;
 
 /* Reads and hashes, without giving it away, up to offset_bytes from the start: what the receiver holds
- * already. 0, SOURCE_E_CHANGED, or a negative errno. */
+ * already. If that is all, it also makes sure, here and not in source_read(), that it still is what was read:
+ * a second reading may take longer than a receiver waits for the next byte, and no growth of the file makes
+ * it needed once more. 0, SOURCE_E_CHANGED, or a negative errno. */
 int source_skip(Source *source, uint64_t offset_bytes) MUST_CHECK;

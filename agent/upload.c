@@ -250,16 +250,8 @@ static bool skip_to(Upload *upload, uint64_t offset)
  * out. */
 static void compare_whole(Upload *upload, const HttpAnswer *answer)
 {
-    char byte;
-    size_t got = 0;
-
     if (!skip_to(upload, upload->job->size_bytes))
         return;
-    int r = source_read(&upload->source, &byte, 1, &got); /* the end */
-    if (r != 0) {
-        fail_source(upload, r);
-        return;
-    }
     end_source(upload);
     if (!is_same_digest(upload, answer))
         fail(upload, false, ERROR_ABORTED, "FILE_CHANGED",

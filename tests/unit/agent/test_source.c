@@ -162,6 +162,50 @@ static void skip_in_a_truncated_file_has_changed(void **state)
     source_deinit(&source);
 }
 
+/* Else a file that always grows and takes long to read would keep the receiver waiting in each attempt. */
+static void skip_to_the_end_compares_and_growth_after_it_costs_nothing(void **state)
+{
+    Source source;
+    int fd = (int)(intptr_t)*state;
+    char text[32], hex[SHA256_HEX_SIZE];
+
+    assert_int_equal(source_init(&source, fd, 10), 0);
+    assert_int_equal(pwrite(fd, "m", 1, 10), 1);
+    assert_int_equal(source_skip(&source, 10), 0);
+    assert_int_equal(pwrite(fd, "X", 1, 0), 1); /* would show if it were read again */
+    assert_int_equal(pwrite(fd, "ore", 3, 11), 3);
+    assert_int_equal(read_all(&source, text), 0);
+    assert_string_equal(text, "");
+    text_hex(source.sha256, SHA256_SIZE, hex);
+    assert_string_equal(hex, "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882");
+    source_deinit(&source);
+}
+
+static void skip_to_the_end_of_what_was_overwritten_has_changed(void **state)
+{
+    Source source;
+    int fd = (int)(intptr_t)*state;
+
+    assert_int_equal(source_init(&source, fd, 10), 0);
+    assert_int_equal(source_skip(&source, 4), 0);
+    assert_int_equal(pwrite(fd, "ABCDEFGHIJKLMNO", 15, 0), 15);
+    assert_int_equal(source_skip(&source, 10), SOURCE_E_CHANGED);
+    source_deinit(&source);
+}
+
+static void file_cut_after_a_skip_to_its_end_has_changed(void **state)
+{
+    Source source;
+    int fd = (int)(intptr_t)*state;
+    char text[32];
+
+    assert_int_equal(source_init(&source, fd, 10), 0);
+    assert_int_equal(source_skip(&source, 10), 0);
+    assert_int_equal(ftruncate(fd, 3), 0);
+    assert_int_equal(read_all(&source, text), SOURCE_E_CHANGED);
+    source_deinit(&source);
+}
+
 static void empty_file_is_whole(void **state)
 {
     Source source;
@@ -188,6 +232,9 @@ int main(void)
         TEST(same_size_with_a_new_time_has_changed),
         TEST(skipped_prefix_counts_in_the_digest),
         TEST(skip_in_a_truncated_file_has_changed),
+        TEST(skip_to_the_end_compares_and_growth_after_it_costs_nothing),
+        TEST(skip_to_the_end_of_what_was_overwritten_has_changed),
+        TEST(file_cut_after_a_skip_to_its_end_has_changed),
         TEST(empty_file_is_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
