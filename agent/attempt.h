@@ -7,7 +7,7 @@
 #include "agent/upload_job.h"
 
 /* All that speaks against a job when its command comes. Opens its file. 0, or -1 and the job's problem is
- * set. */
+ * set: with ERROR_UNAVAILABLE nothing speaks against it, but the file can't be opened just now. */
 int attempt_examine(const AgentConfig *config, int64_t now_unix_s, Job *job) MUST_CHECK;
 
 /* Opens the file of a job that an earlier process left, and looks whether it is what earlier attempts have
@@ -16,7 +16,7 @@ int attempt_examine(const AgentConfig *config, int64_t now_unix_s, Job *job) MUS
 int attempt_look(const AgentConfig *config, Job *job, bool *ret_resume) MUST_CHECK;
 
 /* After attempt_look() found no file: soon after a start much may still be missing, a file system that is not
- * mounted yet, say. Counts the try. */
+ * mounted yet, say; and a want of memory passes. Counts the try. */
 bool attempt_may_come_back(Job *job);
 
 /* The worker's order; its strings are the job's and the configuration's. */

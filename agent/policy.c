@@ -77,7 +77,12 @@ static int refuse_error(const Policy *policy, int error, Problem *problem)
     case -EAGAIN:
     case -ESTALE:
         return problem_set(problem, ERROR_UNAVAILABLE, "FILE_MOVING",
-                           "Folders are renamed on the device all the time just now; ask again later.");
+                           "Folders on the way to the file are renamed all the time just now.");
+    case -ENOMEM:
+    case -EMFILE:
+    case -ENFILE:
+        return problem_set(problem, ERROR_UNAVAILABLE, "OUT_OF_MEMORY",
+                           "The device is short of memory or of open files just now: %s.", strerror(-error));
     case -ENOSYS:
         return problem_set(
             problem, ERROR_FAILED_PRECONDITION, "KERNEL_TOO_OLD",
@@ -259,21 +264,18 @@ static int open_judged(const Policy *policy, int path_fd, uint64_t max_size_byte
     return 0;
 }
 
-static char *absolute_path(const Policy *policy, const char *path)
-{
-    if (path[0] == '/')
-        return text_format("%s", path);
-    return policy->base ? text_format("%s/%s", policy->base, path) : NULL;
-}
-
 int policy_open(const Policy *policy, const char *path, uint64_t max_size_bytes, AllowedFile *ret_file,
                 Problem *problem)
 {
-    char *absolute CLEANUP(free_ptr) = absolute_path(policy, path);
+    bool is_absolute = path[0] == '/';
     int path_fd CLEANUP(close_fd) = -1;
 
-    if (!absolute)
+    if (!is_absolute && !policy->base)
         return refuse_unlisted(policy, problem);
+    char *absolute CLEANUP(free_ptr) =
+        is_absolute ? text_format("%s", path) : text_format("%s/%s", policy->base, path);
+    if (!absolute)
+        return refuse_error(policy, -ENOMEM, problem);
     if (!path_normalize(absolute))
         return refuse(problem, "The path has '..' in it; ask for the file by its plain path.");
     if (strlen(absolute) > FILE_PATH_MAX)

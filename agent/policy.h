@@ -44,7 +44,8 @@ typedef struct AllowedFile {
  *
  * Everything is decided on an O_PATH descriptor, so that a FIFO or a device is never opened, and what is
  * opened then is the same file, proven by its device and inode: no rename in between makes a difference.
- * 0, or -1 and *problem says why not and which key it is about. */
+ * 0, or -1 and *problem says why not and which key it is about. Its code is ERROR_UNAVAILABLE if that is no
+ * verdict on the file: the same may be opened in a while. */
 int policy_open(const Policy *policy, const char *path, uint64_t max_size_bytes, AllowedFile *ret_file,
                 Problem *problem) MUST_CHECK;
 

@@ -43,9 +43,16 @@ static void fail(Upload *upload, bool retry, ErrorCode code, const char *reason,
     (void)problem_set(&upload->result.problem, code, reason, "%s", message);
 }
 
+static void fail_memory(Upload *upload)
+{
+    fail(upload, true, ERROR_INTERNAL, "OUT_OF_MEMORY", "The worker is out of memory.");
+}
+
 static void fail_source(Upload *upload, int error)
 {
-    if (error == SOURCE_E_CHANGED)
+    if (error == -ENOMEM)
+        fail_memory(upload);
+    else if (error == SOURCE_E_CHANGED)
         fail(upload, false, ERROR_ABORTED, "FILE_CHANGED",
              "The file was changed or truncated while it was being sent; ask for it again when it is at "
              "rest.");
@@ -232,7 +239,7 @@ static void exchange(Upload *upload, Request *request, const char *method, char 
 
     int r = url ? request(&put, answer) : -ENOMEM;
     if (r == -ENOMEM)
-        fail(upload, true, ERROR_INTERNAL, "OUT_OF_MEMORY", "The worker is out of memory.");
+        fail_memory(upload);
     else if (r < 0)
         fail(upload, true, ERROR_INTERNAL, "WORKER_DIED", "The process that asks the receiver has died.");
 }
@@ -267,7 +274,7 @@ static bool find_start(Upload *upload)
     uint64_t offset = 0, length = upload->job->size_bytes;
 
     if (!answer) {
-        fail(upload, true, ERROR_INTERNAL, "OUT_OF_MEMORY", "The worker is out of memory.");
+        fail_memory(upload);
         return false;
     }
     exchange(upload, http_put_apart, "HEAD", NULL, answer);
@@ -296,7 +303,7 @@ static void send_from_start(Upload *upload)
     if (answer && make_headers(upload, headers))
         exchange(upload, http_put, upload->start_offset > 0 ? "PATCH" : "PUT", headers, answer);
     else
-        fail(upload, true, ERROR_INTERNAL, "OUT_OF_MEMORY", "The worker is out of memory.");
+        fail_memory(upload);
     free_headers(headers);
     if (answer && is_answered(upload, answer, 200, 201) &&
         !(upload->body_ended && is_same_digest(upload, answer)))
@@ -313,7 +320,7 @@ static void drop(Upload *upload)
     char *headers[] = {attempt, NULL};
 
     if (!answer || !attempt) {
-        fail(upload, true, ERROR_INTERNAL, "OUT_OF_MEMORY", "The worker is out of memory.");
+        fail_memory(upload);
         return;
     }
     exchange(upload, http_put_apart, "DELETE", headers, answer);

@@ -169,27 +169,54 @@ static void refuse(Uploads *uploads, Job *job, const Problem *problem)
     tell_and_free(uploads, job);
 }
 
+/* Want of what will be there again. */
+static bool is_shortage(int error)
+{
+    return error == -ENOMEM || error == -EMFILE || error == -ENFILE;
+}
+
+/* It is as if the command had not come; who needs it sends it again. */
+static void drop(Uploads *uploads, Job *job)
+{
+    unlink_job(uploads, job);
+    job_free(job);
+}
+
+static void accept_job(Uploads *uploads, Job *job)
+{
+    if (job->fd < 0) {
+        log_at(LOG_LEVEL_INFO, NULL, job->id, "accepted: %s, which can't be opened just now", job->path);
+        uploads_try_again(uploads, job, 0);
+    } else {
+        log_at(LOG_LEVEL_INFO, NULL, job->id, "accepted: %s, %llu bytes", job->path,
+               (unsigned long long)job->size_bytes);
+        uploads_report(uploads, job);
+    }
+    uploads_schedule(uploads);
+}
+
 static void accept_or_reject(Uploads *uploads, Job *job)
 {
     TRACED(job->traceparent);
     int r = attempt_examine(uploads->config, tickets_now_unix_s(uploads->tickets), job);
 
     append(uploads, job);
-    if (r < 0) {
+    if (r < 0 && job->problem.code != ERROR_UNAVAILABLE) {
         uploads_finish(uploads, job, UPLOAD_REJECTED);
         return;
     }
     r = uploads_save(uploads, job);
+    if (is_shortage(r)) {
+        drop(uploads, job);
+        return;
+    }
     if (r < 0) {
         (void)problem_set(&job->problem, ERROR_RESOURCE_EXHAUSTED, r == -ENOSPC ? "NO_SPACE" : "NOT_RECORDED",
                           "The device can't record the request: %s.", strerror(-r));
         uploads_finish(uploads, job, UPLOAD_REJECTED);
         return;
     }
-    log_at(LOG_LEVEL_INFO, NULL, job->id, "accepted: %s, %llu bytes", job->path,
-           (unsigned long long)job->size_bytes);
-    uploads_report(uploads, job);
-    uploads_schedule(uploads);
+    accept_job(uploads, job);
 }
 
 /* Whether id was seen before; then its state is told again. */

@@ -31,6 +31,10 @@ void uploads_finish(Uploads *uploads, Job *job, UploadState state);
 
 bool uploads_is_waiting(const Job *job);
 
+/* After an attempt that failed with job->problem: reports it, and sets when the next one is due.
+ * retry_after_ms: the receiver's wish, or 0. */
+void uploads_try_again(Uploads *uploads, Job *job, uint64_t retry_after_ms);
+
 /* Starts what is due while there is room; sets the timer for the rest. */
 void uploads_schedule(Uploads *uploads);
 

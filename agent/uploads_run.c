@@ -54,7 +54,7 @@ static void on_progress(void *userdata, uint64_t sent_bytes)
     report_running(job->uploads, job);
 }
 
-static void try_again(Uploads *uploads, Job *job, uint64_t retry_after_ms)
+void uploads_try_again(Uploads *uploads, Job *job, uint64_t retry_after_ms)
 {
     TRACED(job->traceparent);
     uint64_t wait_ms = backoff_next_after_ms(&job->backoff, retry_after_ms);
@@ -91,7 +91,7 @@ static void on_cancelled_ended(Uploads *uploads, Job *job, const UploadLine *res
     } else if (job->dropping) {
         (void)problem_set(&job->problem, ERROR_CANCELLED, "CANCELLING",
                           "Cancelled; the receiver could not be told yet: %s", result->problem.message);
-        try_again(uploads, job, result->retry_after_ms);
+        uploads_try_again(uploads, job, result->retry_after_ms);
     }
 }
 
@@ -117,7 +117,7 @@ static void on_failed(Uploads *uploads, Job *job, const UploadLine *result)
     } else {
         if (mismatch) /* what was sent so far is not what the file is: the next attempt begins anew */
             job->has_snapshot = false;
-        try_again(uploads, job, result->retry_after_ms);
+        uploads_try_again(uploads, job, result->retry_after_ms);
     }
 }
 
@@ -181,7 +181,7 @@ static int start_upload(Uploads *uploads, Job *job)
     }
     if (attempt_look(uploads->config, job, &resume) < 0) {
         if (job->fd < 0 && attempt_may_come_back(job))
-            try_again(uploads, job, 0);
+            uploads_try_again(uploads, job, 0);
         else
             uploads_finish(uploads, job, UPLOAD_FAILED);
         return 0;
@@ -209,7 +209,7 @@ static void start(Uploads *uploads, Job *job)
     if (r < 0) {
         (void)problem_set(&job->problem, ERROR_INTERNAL, "WORKER_NOT_STARTED",
                           "The upload can't be started: %s.", strerror(-r));
-        try_again(uploads, job, 0);
+        uploads_try_again(uploads, job, 0);
     }
 }
 

@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -18,7 +19,20 @@
 static char root[32];
 static char *allowed, *sub;
 static Policy standard, policy;
-static bool is_old_kernel;
+static bool is_old_kernel, is_out_of_memory;
+
+char *__wrap_text_format(const char *format, ...) PRINTF_LIKE(1, 2);
+
+char *__wrap_text_format(const char *format, ...)
+{
+    char *text = NULL;
+    va_list args;
+
+    va_start(args, format);
+    int length = is_out_of_memory ? -1 : vasprintf(&text, format, args);
+    va_end(args);
+    return length < 0 ? NULL : text;
+}
 
 static void make_file(const char *name, const char *content)
 {
@@ -347,6 +361,23 @@ static void assert_message(const char *path, const char *words)
         fail_msg("'%s' is not in: %s", words, problem.message);
 }
 
+static void want_of_memory_or_descriptors_is_no_verdict(void **state)
+{
+    struct rlimit usual, none;
+    (void)state;
+
+    is_out_of_memory = true;
+    assert_refused("x", 0, ERROR_UNAVAILABLE, "OUT_OF_MEMORY");
+    assert_refused(allowed, 0, ERROR_UNAVAILABLE, "OUT_OF_MEMORY");
+    is_out_of_memory = false;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = usual.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    assert_refused("x", 0, ERROR_UNAVAILABLE, "OUT_OF_MEMORY");
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+    assert_opens("x", "hello");
+}
+
 static void a_refusal_names_its_key(void **state)
 {
     char *pattern = (char[]){"x"};
@@ -382,6 +413,7 @@ static int run(void)
         cmocka_unit_test_setup(only_files_of_the_owners_are_opened, reset),
         cmocka_unit_test_setup(the_agents_own_key_stays_under_every_name, reset),
         cmocka_unit_test_setup(an_old_kernel_that_can_not_keep_to_one_mount_gives_nothing, reset),
+        cmocka_unit_test_setup(want_of_memory_or_descriptors_is_no_verdict, reset),
         cmocka_unit_test_setup(a_refusal_names_its_key, reset),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

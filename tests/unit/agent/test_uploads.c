@@ -1,0 +1,193 @@
+/* Requests for which the device lacks something just now: no verdict is spoken on them. */
+#include "agent/beneath.h"
+#include "agent/job_store.h"
+#include "agent/uploads.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define COMMAND "{\"path\":\"file\"}"
+
+static int find_error, save_error; /* of the next beneath_find() and job_store_save() */
+
+int __wrap_beneath_find(int folder_fd, const char *path, unsigned flags, int *ret_fd);
+int __real_beneath_find(int folder_fd, const char *path, unsigned flags, int *ret_fd);
+
+int __wrap_beneath_find(int folder_fd, const char *path, unsigned flags, int *ret_fd)
+{
+    int r = find_error;
+
+    find_error = 0;
+    return r < 0 ? r : __real_beneath_find(folder_fd, path, flags, ret_fd);
+}
+
+int __wrap_job_store_save(JobStore *store, const Job *job);
+int __real_job_store_save(JobStore *store, const Job *job);
+
+int __wrap_job_store_save(JobStore *store, const Job *job)
+{
+    int r = save_error;
+
+    save_error = 0;
+    return r < 0 ? r : __real_job_store_save(store, job);
+}
+
+typedef struct Scene {
+    char folder[32], state[40], file[40];
+    char *allow;
+    AgentConfig config;
+    Loop *loop;
+    Uploads *uploads;
+    unsigned reports;
+    UploadState state_said;
+    char reason_said[sizeof(((Problem *)0)->reason)];
+} Scene;
+
+static void on_report(void *userdata, const Job *job, uint64_t tag)
+{
+    Scene *scene = userdata;
+    (void)tag;
+
+    scene->reports++;
+    scene->state_said = job->state;
+    (void)snprintf(scene->reason_said, sizeof(scene->reason_said), "%s", job->problem.reason);
+    if (job->state == UPLOAD_RUNNING)
+        loop_quit(scene->loop);
+}
+
+static int set_up(void **state)
+{
+    static char device[] = "dev1", worker[] = "/bin/true", receiver[] = "https://localhost";
+    Scene *scene = calloc(1, sizeof(*scene));
+
+    assert_non_null(scene);
+    (void)snprintf(scene->folder, sizeof(scene->folder), "/tmp/beckon-test-XXXXXX");
+    assert_non_null(mkdtemp(scene->folder));
+    (void)snprintf(scene->state, sizeof(scene->state), "%s/state", scene->folder);
+    (void)snprintf(scene->file, sizeof(scene->file), "%s/file", scene->folder);
+    int fd = open(scene->file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_int_equal(write(fd, "hello", 5), 5);
+    close(fd);
+    scene->allow = scene->folder;
+    scene->config =
+        (AgentConfig){.client_id = device,
+                      .state_dir = scene->state,
+                      .worker = worker,
+                      .concurrency = 1,
+                      .queue = 5,
+                      .remember = 100,
+                      .files = {.allow = {.items = &scene->allow, .count = 1}, .base = scene->folder},
+                      .receiver_url = receiver,
+                      .retry_min_ms = 10,
+                      .retry_max_ms = 20};
+    const UploadsEvents events = {.report = on_report, .userdata = scene};
+    assert_int_equal(loop_new(&scene->loop), 0);
+    assert_int_equal(uploads_new(scene->loop, &scene->config, &events, &scene->uploads), 0);
+    *state = scene;
+    return 0;
+}
+
+static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *where)
+{
+    (void)info;
+    (void)kind;
+    (void)where;
+    return remove(path);
+}
+
+static int tear_down(void **state)
+{
+    Scene *scene = *state;
+
+    uploads_free(scene->uploads);
+    loop_free(scene->loop);
+    int r = nftw(scene->folder, remove_one, 10, FTW_DEPTH | FTW_PHYS);
+    free(scene);
+    return r;
+}
+
+static void command(Scene *scene)
+{
+    uploads_command(scene->uploads, "t1", COMMAND, strlen(COMMAND));
+}
+
+static void assert_runs(Scene *scene)
+{
+    assert_int_equal(loop_run(scene->loop), 0);
+    assert_int_equal(scene->state_said, UPLOAD_RUNNING);
+}
+
+static void assert_put_off(Scene *scene, int error, const char *reason)
+{
+    find_error = error;
+    command(scene);
+    assert_int_equal(scene->state_said, UPLOAD_ACCEPTED);
+    assert_string_equal(scene->reason_said, reason);
+    assert_runs(scene);
+}
+
+static void a_file_among_moving_folders_is_opened_later(void **state)
+{
+    assert_put_off(*state, -EAGAIN, "FILE_MOVING");
+}
+
+static void a_file_that_could_not_be_opened_for_want_of_memory_is_opened_later(void **state)
+{
+    assert_put_off(*state, -ENOMEM, "OUT_OF_MEMORY");
+}
+
+static void a_command_that_could_not_be_recorded_for_want_of_memory_is_as_if_it_had_not_come(void **state)
+{
+    static const int errors[] = {-ENOMEM, -EMFILE, -ENFILE};
+    Scene *scene = *state;
+
+    for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
+        save_error = errors[i];
+        command(scene);
+        assert_int_equal(scene->reports, 0);
+    }
+    command(scene);
+    assert_true(scene->reports > 0);
+    assert_runs(scene);
+}
+
+static void a_command_that_could_not_be_recorded_otherwise_is_rejected(void **state)
+{
+    Scene *scene = *state;
+
+    save_error = -EIO;
+    command(scene);
+    assert_int_equal(scene->state_said, UPLOAD_REJECTED);
+    assert_string_equal(scene->reason_said, "NOT_RECORDED");
+}
+
+static void a_file_that_is_missing_is_rejected_at_once(void **state)
+{
+    Scene *scene = *state;
+
+    assert_int_equal(unlink(scene->file), 0);
+    command(scene);
+    assert_int_equal(scene->state_said, UPLOAD_REJECTED);
+    assert_string_equal(scene->reason_said, "FILE_NOT_FOUND");
+}
+
+int main(void)
+{
+#define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(a_file_among_moving_folders_is_opened_later),
+        TEST(a_file_that_could_not_be_opened_for_want_of_memory_is_opened_later),
+        TEST(a_command_that_could_not_be_recorded_for_want_of_memory_is_as_if_it_had_not_come),
+        TEST(a_command_that_could_not_be_recorded_otherwise_is_rejected),
+        TEST(a_file_that_is_missing_is_rejected_at_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
