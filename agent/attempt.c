@@ -1,10 +1,65 @@
 #include "agent/attempt.h"
 
+#include "agent/probe.h"
 #include "common/log.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 #define OPENINGS_MAX 10 /* several minutes with the usual back-off */
+
+typedef struct Look {
+    const AgentConfig *config;
+    const char *path;
+} Look;
+
+static void touch_path(int fd, void *userdata)
+{
+    const Look *look = userdata;
+    AllowedFile file;
+    Problem problem;
+    (void)fd;
+
+    if (policy_open_path(&look->config->files, look->path, 0, &file, &problem) == 0)
+        close_fd(&file.fd);
+}
+
+static void touch_file(int fd, void *userdata)
+{
+    struct stat info;
+    (void)userdata;
+
+    (void)fstat(fd, &info);
+}
+
+/* Whether the file system of an open file, or (fd -1) on the way to path, answers. 0, or -1 and the job's
+ * problem is set. */
+static int try_out(const AgentConfig *config, Job *job, const char *path, int fd)
+{
+    Look look = {config, path};
+
+    int r = probe(path, fd, PROBE_PATIENCE_MS, fd < 0 ? touch_path : touch_file, &look);
+    if (r == PROBE_E_SILENT)
+        return problem_set(
+            &job->problem, ERROR_UNAVAILABLE, "FILE_SYSTEM_SILENT",
+            "The file system of this file does not answer: is its server or disk there? It is tried again.");
+    if (r < 0)
+        return problem_set(&job->problem, ERROR_UNAVAILABLE, "OUT_OF_MEMORY",
+                           "The device is short of memory, of open files or of processes just now: %s.",
+                           strerror(-r));
+    return 0;
+}
+
+/* policy_open(), but not where it would wait without end. */
+static int open_file(const AgentConfig *config, Job *job, AllowedFile *ret_file)
+{
+    const Policy *policy = &config->files;
+    char *path CLEANUP(free_ptr) = NULL;
+
+    if (policy_path(policy, job->path, &path, &job->problem) < 0 || try_out(config, job, path, -1) < 0)
+        return -1;
+    return policy_open_path(policy, path, job->max_size_bytes, ret_file, &job->problem);
+}
 
 int attempt_examine(const AgentConfig *config, int64_t now_unix_s, Job *job)
 {
@@ -17,7 +72,7 @@ int attempt_examine(const AgentConfig *config, int64_t now_unix_s, Job *job)
     if (!agent_config_receiver(config, job->receiver))
         return problem_set(&job->problem, ERROR_INVALID_ARGUMENT, "UNKNOWN_RECEIVER",
                            "The device has no receiver of this name; [receivers] in agent.conf lists them.");
-    if (policy_open(&config->files, job->path, job->max_size_bytes, &file, &job->problem) < 0)
+    if (open_file(config, job, &file) < 0)
         return -1;
     job->fd = file.fd;
     job->has_snapshot = true;
@@ -35,7 +90,7 @@ static int open_again(const AgentConfig *config, Job *job)
     if (!agent_config_receiver(config, job->receiver))
         return problem_set(&job->problem, ERROR_INVALID_ARGUMENT, "UNKNOWN_RECEIVER",
                            "The device no longer has this receiver.");
-    if (policy_open(&config->files, job->path, job->max_size_bytes, &file, &job->problem) < 0)
+    if (open_file(config, job, &file) < 0)
         return -1;
     job->fd = file.fd;
     return 0;
@@ -60,7 +115,7 @@ int attempt_look(const AgentConfig *config, Job *job, bool *ret_resume)
 {
     Snapshot now;
 
-    if (job->fd < 0 && open_again(config, job) < 0)
+    if (job->fd < 0 ? open_again(config, job) < 0 : try_out(config, job, job->path, job->fd) < 0)
         return -1;
     int r = snapshot_take(job->fd, &now);
     if (r < 0)

@@ -1,4 +1,7 @@
-/* What a job, and each attempt at it, begins with: the file as it is now, and the order for the worker. */
+/* What a job, and each attempt at it, begins with: the file as it is now, and the order for the worker.
+ *
+ * A file is looked at only after a child process has tried it out (probe.h): a file system that does not
+ * answer costs its own jobs, and not the whole device. */
 #pragma once
 
 #include "agent/config.h"

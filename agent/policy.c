@@ -264,11 +264,9 @@ static int open_judged(const Policy *policy, int path_fd, uint64_t max_size_byte
     return 0;
 }
 
-int policy_open(const Policy *policy, const char *path, uint64_t max_size_bytes, AllowedFile *ret_file,
-                Problem *problem)
+int policy_path(const Policy *policy, const char *path, char **ret_absolute, Problem *problem)
 {
     bool is_absolute = path[0] == '/';
-    int path_fd CLEANUP(close_fd) = -1;
 
     if (!is_absolute && !policy->base)
         return refuse_unlisted(policy, problem);
@@ -282,10 +280,29 @@ int policy_open(const Policy *policy, const char *path, uint64_t max_size_bytes,
         return refuse_error(policy, -ENAMETOOLONG, problem);
     if (judge_path(policy, absolute, problem) < 0)
         return -1;
+    *ret_absolute = TAKE_PTR(absolute);
+    return 0;
+}
+
+int policy_open_path(const Policy *policy, const char *absolute, uint64_t max_size_bytes,
+                     AllowedFile *ret_file, Problem *problem)
+{
+    int path_fd CLEANUP(close_fd) = -1;
+
     int r = find(policy, absolute, &path_fd);
     if (r < 0)
         return refuse_error(policy, r, problem);
     if (judge_target(policy, path_fd, problem) < 0 || judge_file(policy, path_fd, problem) < 0)
         return -1;
     return open_judged(policy, path_fd, max_size_bytes, ret_file, problem);
+}
+
+int policy_open(const Policy *policy, const char *path, uint64_t max_size_bytes, AllowedFile *ret_file,
+                Problem *problem)
+{
+    char *absolute CLEANUP(free_ptr) = NULL;
+
+    if (policy_path(policy, path, &absolute, problem) < 0)
+        return -1;
+    return policy_open_path(policy, absolute, max_size_bytes, ret_file, problem);
 }

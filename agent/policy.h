@@ -49,6 +49,13 @@ typedef struct AllowedFile {
 int policy_open(const Policy *policy, const char *path, uint64_t max_size_bytes, AllowedFile *ret_file,
                 Problem *problem) MUST_CHECK;
 
+/* policy_open() in two steps. The first judges path as text, and gives it absolute and normalized; the caller
+ * frees it. The second takes only what the first has given. It allocates no memory, so that it can be made in
+ * a forked child. */
+int policy_path(const Policy *policy, const char *path, char **ret_absolute, Problem *problem) MUST_CHECK;
+int policy_open_path(const Policy *policy, const char *absolute, uint64_t max_size_bytes,
+                     AllowedFile *ret_file, Problem *problem) MUST_CHECK;
+
 /* The size rule alone, for a file that has changed since it was opened. 0, or -1 and *problem. */
 int policy_check_size(const Policy *policy, uint64_t size_bytes, uint64_t max_size_bytes,
                       Problem *problem) MUST_CHECK;

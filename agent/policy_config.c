@@ -1,5 +1,6 @@
 #include "agent/path.h"
 #include "agent/policy.h"
+#include "agent/probe.h"
 #include "common/log.h"
 #include "common/text.h"
 #include "protocol/ident.h"
@@ -8,6 +9,15 @@
 #include <pwd.h>
 #include <string.h>
 #include <sys/stat.h>
+
+static void touch_folder(int fd, void *userdata)
+{
+    const char *folder = userdata;
+    struct stat info;
+    (void)fd;
+
+    (void)stat(folder, &info);
+}
 
 static int check_folder(char *folder)
 {
@@ -21,6 +31,10 @@ static int check_folder(char *folder)
         config_mistake("files", "allow",
                        "[files] allow: %s shows the kernel's state and is never sent; remove it", folder);
         return 1;
+    }
+    if (probe(folder, -1, PROBE_PATIENCE_MS, touch_folder, folder) == PROBE_E_SILENT) {
+        log_warn("[files] allow: the file system of %s does not answer", folder);
+        return 0;
     }
     char *real CLEANUP(free_ptr) = realpath(folder, NULL);
     if (real && strcmp(real, folder) != 0)

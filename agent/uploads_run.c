@@ -180,7 +180,8 @@ static int start_upload(Uploads *uploads, Job *job)
         return 0;
     }
     if (attempt_look(uploads->config, job, &resume) < 0) {
-        if (job->fd < 0 && attempt_may_come_back(job))
+        bool is_passing = job->fd < 0 || job->problem.code == ERROR_UNAVAILABLE;
+        if (is_passing && attempt_may_come_back(job))
             uploads_try_again(uploads, job, 0);
         else
             uploads_finish(uploads, job, UPLOAD_FAILED);

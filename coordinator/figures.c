@@ -30,6 +30,7 @@ static const char *const failure_reasons[] = {
     "FILE_MOVING",
     "FILE_NOT_FOUND",
     "FILE_NOT_READABLE",
+    "FILE_SYSTEM_SILENT",
     "FILE_TOO_LARGE",
     "HARD_LINKED",
     "INTEROP_VERSION",

@@ -70,6 +70,7 @@ static struct {
 } ours[OBJECTS_MAX];
 static size_t ours_count;
 static Faultline *line;
+static pid_t program;
 
 static int note_object(struct dl_phdr_info *info, size_t size, void *userdata)
 {
@@ -95,6 +96,7 @@ __attribute__((constructor)) static void begin(void)
     const char *folder = getenv("BECKON_FAULTS");
     char path[4096];
 
+    program = getpid();
     if (!folder)
         return;
     (void)snprintf(path, sizeof(path), "%s/%s", folder, program_invocation_short_name);
@@ -116,8 +118,11 @@ static bool is_ours(const void *caller)
     return false;
 }
 
+/* The whole program, also if it is a child that it has forked. */
 static void die(void)
 {
+    if (getpid() != program)
+        (void)kill(program, SIGKILL);
     if (kill(getpid(), SIGKILL) < 0)
         _exit(1); /* from its cage a worker signals nobody, not even itself */
     for (;;)

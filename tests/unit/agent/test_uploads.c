@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -14,9 +15,12 @@
 
 #include <cmocka.h>
 
-#define COMMAND "{\"path\":\"file\"}"
+#define GOOD "file"
+#define SILENT "silent/file"
 
 static int find_error, save_error; /* of the next beneath_find() and job_store_save() */
+static pid_t test_pid;
+static char hold[48]; /* while there is this file, no child finds SILENT */
 
 int __wrap_beneath_find(int folder_fd, const char *path, unsigned flags, int *ret_fd);
 int __real_beneath_find(int folder_fd, const char *path, unsigned flags, int *ret_fd);
@@ -25,6 +29,8 @@ int __wrap_beneath_find(int folder_fd, const char *path, unsigned flags, int *re
 {
     int r = find_error;
 
+    while (getpid() != test_pid && strcmp(path, SILENT) == 0 && access(hold, F_OK) == 0)
+        (void)poll(NULL, 0, 5);
     find_error = 0;
     return r < 0 ? r : __real_beneath_find(folder_fd, path, flags, ret_fd);
 }
@@ -41,26 +47,45 @@ int __wrap_job_store_save(JobStore *store, const Job *job)
 }
 
 typedef struct Scene {
-    char folder[32], state[40], file[40];
+    char folder[32], state[40], file[40], silent[48];
     char *allow;
     AgentConfig config;
     Loop *loop;
     Uploads *uploads;
+    const char *awaited; /* what is to run */
+    bool has_run[2];     /* GOOD and SILENT */
     unsigned reports;
-    UploadState state_said;
-    char reason_said[sizeof(((Problem *)0)->reason)];
+    UploadState first_state;
+    char first_reason[sizeof(((Problem *)0)->reason)];
 } Scene;
+
+static bool *has_run(Scene *scene, const char *path)
+{
+    return &scene->has_run[strcmp(path, SILENT) == 0];
+}
 
 static void on_report(void *userdata, const Job *job, uint64_t tag)
 {
     Scene *scene = userdata;
     (void)tag;
 
-    scene->reports++;
-    scene->state_said = job->state;
-    (void)snprintf(scene->reason_said, sizeof(scene->reason_said), "%s", job->problem.reason);
-    if (job->state == UPLOAD_RUNNING)
+    if (scene->reports++ == 0) {
+        scene->first_state = job->state;
+        (void)snprintf(scene->first_reason, sizeof(scene->first_reason), "%s", job->problem.reason);
+    }
+    if (job->state != UPLOAD_RUNNING)
+        return;
+    *has_run(scene, job->path) = true;
+    if (strcmp(job->path, scene->awaited) == 0)
         loop_quit(scene->loop);
+}
+
+static void make_file(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+    assert_int_equal(write(fd, "hello", 5), 5);
+    close(fd);
 }
 
 static int set_up(void **state)
@@ -72,10 +97,15 @@ static int set_up(void **state)
     (void)snprintf(scene->folder, sizeof(scene->folder), "/tmp/beckon-test-XXXXXX");
     assert_non_null(mkdtemp(scene->folder));
     (void)snprintf(scene->state, sizeof(scene->state), "%s/state", scene->folder);
-    (void)snprintf(scene->file, sizeof(scene->file), "%s/file", scene->folder);
-    int fd = open(scene->file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    assert_int_equal(write(fd, "hello", 5), 5);
-    close(fd);
+    (void)snprintf(hold, sizeof(hold), "%s/hold", scene->folder);
+    (void)snprintf(scene->file, sizeof(scene->file), "%s/" GOOD, scene->folder);
+    (void)snprintf(scene->silent, sizeof(scene->silent), "%s/silent", scene->folder);
+    assert_int_equal(mkdir(scene->silent, 0700), 0);
+    (void)snprintf(scene->silent, sizeof(scene->silent), "%s/" SILENT, scene->folder);
+    make_file(scene->file);
+    make_file(scene->silent);
+    test_pid = getpid();
+    scene->awaited = "";
     scene->allow = scene->folder;
     scene->config =
         (AgentConfig){.client_id = device,
@@ -114,23 +144,38 @@ static int tear_down(void **state)
     return r;
 }
 
+static void command_for(Scene *scene, const char *id, const char *path)
+{
+    char payload[64];
+
+    (void)snprintf(payload, sizeof(payload), "{\"path\":\"%s\"}", path);
+    uploads_command(scene->uploads, id, payload, strlen(payload));
+}
+
 static void command(Scene *scene)
 {
-    uploads_command(scene->uploads, "t1", COMMAND, strlen(COMMAND));
+    command_for(scene, "t1", GOOD);
+}
+
+static void assert_path_runs(Scene *scene, const char *path)
+{
+    scene->awaited = path;
+    if (!*has_run(scene, path))
+        assert_int_equal(loop_run(scene->loop), 0);
+    assert_true(*has_run(scene, path));
 }
 
 static void assert_runs(Scene *scene)
 {
-    assert_int_equal(loop_run(scene->loop), 0);
-    assert_int_equal(scene->state_said, UPLOAD_RUNNING);
+    assert_path_runs(scene, GOOD);
 }
 
 static void assert_put_off(Scene *scene, int error, const char *reason)
 {
     find_error = error;
     command(scene);
-    assert_int_equal(scene->state_said, UPLOAD_ACCEPTED);
-    assert_string_equal(scene->reason_said, reason);
+    assert_int_equal(scene->first_state, UPLOAD_ACCEPTED);
+    assert_string_equal(scene->first_reason, reason);
     assert_runs(scene);
 }
 
@@ -142,6 +187,22 @@ static void a_file_among_moving_folders_is_opened_later(void **state)
 static void a_file_that_could_not_be_opened_for_want_of_memory_is_opened_later(void **state)
 {
     assert_put_off(*state, -ENOMEM, "OUT_OF_MEMORY");
+}
+
+static void a_file_system_that_does_not_answer_costs_its_own_files_only(void **state)
+{
+    Scene *scene = *state;
+
+    make_file(hold);
+    scene->config.concurrency = 2;
+    scene->config.retry_min_ms = scene->config.retry_max_ms = 500;
+    command_for(scene, "t1", SILENT);
+    assert_int_equal(scene->first_state, UPLOAD_ACCEPTED);
+    assert_string_equal(scene->first_reason, "FILE_SYSTEM_SILENT");
+    command_for(scene, "t2", GOOD);
+    assert_runs(scene);
+    assert_int_equal(unlink(hold), 0);
+    assert_path_runs(scene, SILENT);
 }
 
 static void a_command_that_could_not_be_recorded_for_want_of_memory_is_as_if_it_had_not_come(void **state)
@@ -165,8 +226,8 @@ static void a_command_that_could_not_be_recorded_otherwise_is_rejected(void **st
 
     save_error = -EIO;
     command(scene);
-    assert_int_equal(scene->state_said, UPLOAD_REJECTED);
-    assert_string_equal(scene->reason_said, "NOT_RECORDED");
+    assert_int_equal(scene->first_state, UPLOAD_REJECTED);
+    assert_string_equal(scene->first_reason, "NOT_RECORDED");
 }
 
 static void a_file_that_is_missing_is_rejected_at_once(void **state)
@@ -175,8 +236,8 @@ static void a_file_that_is_missing_is_rejected_at_once(void **state)
 
     assert_int_equal(unlink(scene->file), 0);
     command(scene);
-    assert_int_equal(scene->state_said, UPLOAD_REJECTED);
-    assert_string_equal(scene->reason_said, "FILE_NOT_FOUND");
+    assert_int_equal(scene->first_state, UPLOAD_REJECTED);
+    assert_string_equal(scene->first_reason, "FILE_NOT_FOUND");
 }
 
 int main(void)
@@ -185,6 +246,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_file_among_moving_folders_is_opened_later),
         TEST(a_file_that_could_not_be_opened_for_want_of_memory_is_opened_later),
+        TEST(a_file_system_that_does_not_answer_costs_its_own_files_only),
         TEST(a_command_that_could_not_be_recorded_for_want_of_memory_is_as_if_it_had_not_come),
         TEST(a_command_that_could_not_be_recorded_otherwise_is_rejected),
         TEST(a_file_that_is_missing_is_rejected_at_once),

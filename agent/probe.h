@@ -1,0 +1,22 @@
+/* Whether a file system answers. A call that waits for a server or a disk that is gone may never come back,
+ * and nothing can call it back; so a child process makes it first. */
+#pragma once
+
+#include "common/cleanup.h"
+
+#define PROBE_PATIENCE_MS 5000 /* a disk may have to spin up; four such waits are far from the watchdog */
+#define PROBES_MAX 4           /* children that wait at a time */
+
+enum { PROBE_E_SILENT = 1 };
+
+/* Calls touch(fd, userdata) in a child, and waits until it has returned, patience_ms at most. The child has
+ * no other descriptors of ours than fd (-1: none), under another number; touch allocates no memory, as other
+ * threads may hold the allocator's locks.
+ *
+ * A child that is not back stays until its file system answers or this process ends: meanwhile what is in the
+ * folder of path is silent without being touched, and so is everything while there are PROBES_MAX of them.
+ *
+ * For one thread only. 0, PROBE_E_SILENT, or a negative errno: there was no child, or (-ENOMEM) it was
+ * killed. */
+int probe(const char *path, int fd, int patience_ms, void (*touch)(int fd, void *userdata),
+          void *userdata) MUST_CHECK;
