@@ -12,7 +12,10 @@
 #include <sys/resource.h>
 
 #define MEMORY_MAX ((rlim_t)64 * 1024 * 1024) /* of data; a worker's too, and it needs far less */
-#define MEMORY_PER_REMEMBERED 128             /* while old records are looked through */
+#define LINK_PASS_MS                                                                                         \
+    5000 /* a command's look at a slow file system takes its time; timers have their turn                    \
+          */
+#define MEMORY_PER_REMEMBERED 128 /* while old records are looked through */
 
 struct Agent {
     const AgentConfig *config;
@@ -108,9 +111,10 @@ static void take_message(Agent *agent)
 static void on_link(void *userdata, short revents)
 {
     Agent *agent = userdata;
+    int64_t until_ms = clock_monotonic_ms() + LINK_PASS_MS;
     (void)revents;
 
-    while (mqtt_link_next(agent->link, &agent->event)) {
+    while (clock_monotonic_ms() < until_ms && mqtt_link_next(agent->link, &agent->event)) {
         switch (agent->event.type) {
         case MQTT_EVENT_CONNECTED:
             agent->since_unix_ms = clock_unix_ms();

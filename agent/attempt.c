@@ -10,7 +10,7 @@
 
 typedef struct Look {
     const AgentConfig *config;
-    const char *path;
+    const char *path; /* as policy_path() gives it */
 } Look;
 
 static void touch_path(int fd, void *userdata)
@@ -37,8 +37,10 @@ static void touch_file(int fd, void *userdata)
 static int try_out(const AgentConfig *config, Job *job, const char *path, int fd)
 {
     Look look = {config, path};
+    char mount[FILE_PATH_MAX + 1];
 
-    int r = probe(path, fd, PROBE_PATIENCE_MS, fd < 0 ? touch_path : touch_file, &look);
+    probe_mount_of(path, mount);
+    int r = probe(mount, fd, PROBE_PATIENCE_MS, fd < 0 ? touch_path : touch_file, &look);
     if (r == PROBE_E_SILENT)
         return problem_set(
             &job->problem, ERROR_UNAVAILABLE, "FILE_SYSTEM_SILENT",
@@ -59,6 +61,15 @@ static int open_file(const AgentConfig *config, Job *job, AllowedFile *ret_file)
     if (policy_path(policy, job->path, &path, &job->problem) < 0 || try_out(config, job, path, -1) < 0)
         return -1;
     return policy_open_path(policy, path, job->max_size_bytes, ret_file, &job->problem);
+}
+
+static int try_out_open_file(const AgentConfig *config, Job *job)
+{
+    char *path CLEANUP(free_ptr) = NULL;
+
+    if (policy_path(&config->files, job->path, &path, &job->problem) < 0)
+        return -1;
+    return try_out(config, job, path, job->fd);
 }
 
 int attempt_examine(const AgentConfig *config, int64_t now_unix_s, Job *job)
@@ -96,12 +107,15 @@ static int open_again(const AgentConfig *config, Job *job)
     return 0;
 }
 
-/* Soon after a start much may still be missing: a file system that is not mounted yet, say. */
 bool attempt_may_come_back(Job *job)
 {
     static const ErrorCode lasting[] = {ERROR_PERMISSION_DENIED, ERROR_INVALID_ARGUMENT,
                                         ERROR_FAILED_PRECONDITION, ERROR_ABORTED};
 
+    if (job->problem.code == ERROR_UNAVAILABLE)
+        return true; /* as long as the request is good */
+    if (job->fd >= 0)
+        return false;
     for (size_t i = 0; i < ARRAY_SIZE(lasting); i++)
         if (job->problem.code == lasting[i])
             return false;
@@ -115,7 +129,7 @@ int attempt_look(const AgentConfig *config, Job *job, bool *ret_resume)
 {
     Snapshot now;
 
-    if (job->fd < 0 ? open_again(config, job) < 0 : try_out(config, job, job->path, job->fd) < 0)
+    if (job->fd < 0 ? open_again(config, job) < 0 : try_out_open_file(config, job) < 0)
         return -1;
     int r = snapshot_take(job->fd, &now);
     if (r < 0)

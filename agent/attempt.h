@@ -18,8 +18,8 @@ int attempt_examine(const AgentConfig *config, int64_t now_unix_s, Job *job) MUS
  * anew, once: what arrives is never a mixture. 0, or -1 and the job's problem is set. */
 int attempt_look(const AgentConfig *config, Job *job, bool *ret_resume) MUST_CHECK;
 
-/* After attempt_look() found no file: soon after a start much may still be missing, a file system that is not
- * mounted yet, say; and a want of memory passes. Counts the try. */
+/* After attempt_look() has failed. What is no verdict on the file passes, sooner or later; and soon after a
+ * start a file may be missing because its file system is not mounted yet: such tries are counted. */
 bool attempt_may_come_back(Job *job);
 
 /* The worker's order; its strings are the job's and the configuration's. */

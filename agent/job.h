@@ -45,7 +45,7 @@ typedef struct Job {
     int64_t told_ms;         /* the same: when its state was reported last */
     int fd;                  /* the open file, -1 when final */
     unsigned told_attempt;   /* 0: not yet that it runs */
-    unsigned openings;       /* of its file that failed, but may succeed in a while */
+    unsigned openings;       /* of its file that found none */
     unsigned mismatches;     /* attempts that ended with a wrong digest */
     unsigned untimely;       /* attempts whose ticket was over by the receiver's clock and not by ours */
     bool dropping;           /* the worker does not send, but tells the receiver of the cancel */

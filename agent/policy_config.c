@@ -32,7 +32,9 @@ static int check_folder(char *folder)
                        "[files] allow: %s shows the kernel's state and is never sent; remove it", folder);
         return 1;
     }
-    if (probe(folder, -1, PROBE_PATIENCE_MS, touch_folder, folder) == PROBE_E_SILENT) {
+    char mount[FILE_PATH_MAX + 1];
+    probe_mount_of(folder, mount);
+    if (probe(mount, -1, PROBE_PATIENCE_MS, touch_folder, folder) == PROBE_E_SILENT) {
         log_warn("[files] allow: the file system of %s does not answer", folder);
         return 0;
     }

@@ -1,13 +1,15 @@
 #include "agent/probe.h"
 
+#include "agent/path.h"
 #include "common/clock.h"
-#include "protocol/ident.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <mntent.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -19,37 +21,39 @@
 
 static struct Stuck {
     pid_t pid; /* 0: a free place */
-    char folder[FILE_PATH_MAX + 1];
+    char mount[FILE_PATH_MAX + 1];
 } stuck[PROBES_MAX];
 
-static size_t folder_length(const char *path)
+void probe_mount_of(const char *path, char out[static FILE_PATH_MAX + 1])
 {
-    const char *end = strrchr(path, '/');
+    char buf[2 * FILE_PATH_MAX];
+    struct mntent entry;
+    FILE *table = setmntent("/proc/self/mounts", "re");
 
-    return end ? (size_t)(end - path) : 0;
+    out[0] = '\0';
+    while (table && getmntent_r(table, &entry, buf, sizeof(buf)))
+        if (path_below(path, entry.mnt_dir) && strlen(entry.mnt_dir) >= strlen(out))
+            (void)snprintf(out, FILE_PATH_MAX + 1, "%s", entry.mnt_dir);
+    if (table)
+        (void)endmntent(table);
 }
 
-static bool is_in(const char *path, const char *folder)
+/* 0 and a place for another child, or why there must be none. */
+static int find_place(const char *mount, struct Stuck **ret_place)
 {
-    size_t length = folder_length(path);
-
-    return strlen(folder) == length && strncmp(path, folder, length) == 0;
-}
-
-/* NULL if path must not be touched. */
-static struct Stuck *free_place(const char *path)
-{
-    struct Stuck *place = NULL;
+    int r = -EAGAIN;
 
     for (size_t i = 0; i < PROBES_MAX; i++) {
         if (stuck[i].pid != 0 && waitpid(stuck[i].pid, NULL, WNOHANG) != 0)
             stuck[i].pid = 0;
-        if (stuck[i].pid == 0)
-            place = &stuck[i];
-        else if (is_in(path, stuck[i].folder))
-            return NULL;
+        if (stuck[i].pid != 0 && strcmp(stuck[i].mount, mount) == 0)
+            return PROBE_E_SILENT;
+        if (stuck[i].pid == 0) {
+            *ret_place = &stuck[i];
+            r = 0;
+        }
     }
-    return place;
+    return r;
 }
 
 /* A child that never ends must not hold on to our locks and connections. */
@@ -86,7 +90,7 @@ static bool has_ended(int end_fd, int patience_ms)
     return r > 0;
 }
 
-static int await(pid_t child, int end_fd, int patience_ms, struct Stuck *place, const char *path)
+static int await(pid_t child, int end_fd, int patience_ms, struct Stuck *place, const char *mount)
 {
     int status = 0;
 
@@ -96,27 +100,28 @@ static int await(pid_t child, int end_fd, int patience_ms, struct Stuck *place, 
         return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -ENOMEM;
     }
     place->pid = child;
-    (void)snprintf(place->folder, sizeof(place->folder), "%.*s", (int)folder_length(path), path);
+    (void)snprintf(place->mount, sizeof(place->mount), "%s", mount);
     return PROBE_E_SILENT;
 }
 
-int probe(const char *path, int fd, int patience_ms, void (*touch)(int fd, void *userdata), void *userdata)
+int probe(const char *mount, int fd, int patience_ms, void (*touch)(int fd, void *userdata), void *userdata)
 {
-    struct Stuck *place = free_place(path);
+    struct Stuck *place = NULL;
     int ends[2] = {-1, -1};
     pid_t parent = getpid();
 
-    if (!place)
-        return PROBE_E_SILENT;
+    int r = find_place(mount, &place);
+    if (r != 0)
+        return r;
     if (pipe2(ends, O_CLOEXEC) < 0)
         return -errno;
     pid_t child = fork();
     if (child == 0)
         serve(parent, fd, ends[1], touch, userdata);
-    int r = child < 0 ? -errno : 0;
+    r = child < 0 ? -errno : 0;
     close_fd(&ends[1]);
     if (r == 0)
-        r = await(child, ends[0], patience_ms, place, path);
+        r = await(child, ends[0], patience_ms, place, mount);
     close_fd(&ends[0]);
     return r;
 }

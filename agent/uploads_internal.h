@@ -35,7 +35,10 @@ bool uploads_is_waiting(const Job *job);
  * retry_after_ms: the receiver's wish, or 0. */
 void uploads_try_again(Uploads *uploads, Job *job, uint64_t retry_after_ms);
 
-/* Starts what is due while there is room; sets the timer for the rest. */
+#define UPLOADS_PASS_MS 2000
+
+/* Starts what is due while there is room, and while that takes no longer than UPLOADS_PASS_MS; sets the timer
+ * for the rest. */
 void uploads_schedule(Uploads *uploads);
 
 /* A child has ended. userdata is an Uploads. */

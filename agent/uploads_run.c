@@ -180,8 +180,7 @@ static int start_upload(Uploads *uploads, Job *job)
         return 0;
     }
     if (attempt_look(uploads->config, job, &resume) < 0) {
-        bool is_passing = job->fd < 0 || job->problem.code == ERROR_UNAVAILABLE;
-        if (is_passing && attempt_may_come_back(job))
+        if (attempt_may_come_back(job))
             uploads_try_again(uploads, job, 0);
         else
             uploads_finish(uploads, job, UPLOAD_FAILED);
@@ -253,11 +252,16 @@ static Job *next_due(const Uploads *uploads, int64_t *ret_wait_ms)
     return NULL;
 }
 
+/* Each look at a slow file system takes its time: the loop's other work has its turn in between. */
 void uploads_schedule(Uploads *uploads)
 {
-    int64_t wait_ms = -1;
+    int64_t wait_ms = -1, began_ms = clock_monotonic_ms();
 
     for (Job *job; (job = next_due(uploads, &wait_ms)) != NULL;) {
+        if (clock_monotonic_ms() - began_ms > UPLOADS_PASS_MS) {
+            wait_ms = 0;
+            break;
+        }
         if (is_expired(uploads, job) && !job->cancelled_unix_ms)
             expire(uploads, job);
         else

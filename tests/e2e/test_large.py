@@ -40,19 +40,10 @@ class Sampler:
 
     def _run(self):
         while not self._ended.wait(0.02):
-            workers = [pid for pid in self.agent.workers() if is_worker(pid)]
+            workers = self.agent.workers()
             self.samples += bool(workers)
             for name, pids in (("agent", [self.agent.pid]), ("worker", workers), ("receiver", [self.receiver.pid])):
                 self.peak[name] = max([self.peak[name], *map(rss_kb, pids)])
-
-
-def is_worker(pid):
-    """Not the short moment between fork and exec."""
-    try:
-        with open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as file:
-            return file.read().startswith("beckon-upload")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def into_file(house, path):

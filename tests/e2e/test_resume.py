@@ -157,7 +157,7 @@ def test_file_system_that_is_mounted_late_costs_no_job(house, agent, line, sourc
 def test_worker_holds_nothing_of_the_agents(house, agent, line, source):
     request_id = house.ask("restaurant_1", source)
     wait_carried(line, SIZE // 4)
-    worker, = agent.children()
+    worker, = agent.workers()
     fds = {int(name): os.readlink(f"/proc/{worker}/fd/{name}") for name in os.listdir(f"/proc/{worker}/fd")}
     own = set(os.readlink(f"/proc/{agent.pid}/fd/{name}") for name in os.listdir(f"/proc/{agent.pid}/fd"))
     shared = {fd: target for fd, target in fds.items() if target.startswith("socket:") and target in own}

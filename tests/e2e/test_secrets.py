@@ -34,7 +34,7 @@ def texts_of(pid):
 def test_no_argument_environment_or_log_holds_one(shared, folder):
     agent = shared.agents["restaurant_1"]
     path = agent.file("x", os.urandom(1000000))
-    cli = shared.cli_start("get", "restaurant_1", str(path), "-o", str(folder / "out"))
+    cli = shared.cli_start("get", "restaurant_1", str(path), "-o", str(folder / "out"), "--rate", "500K")
     worker = wait_until(agent.workers, "the worker")[0]
     texts = [text for pid in (worker, cli.pid, *(daemon.pid for daemon in shared.daemons)) for text in texts_of(pid)]
     assert cli.wait(60) == 0 and (folder / "out").stat().st_size == 1000000

@@ -12,7 +12,7 @@ from .https import HttpsClient
 from .observer import Observer
 from .pki import ROOT
 from .ports import free_port
-from .process import Daemon, environment, is_running
+from .process import Daemon, environment, is_running, program_of
 from .waiting import PATIENCE_S, SLOWNESS, wait_until
 
 BIN = Path(os.environ.get("BECKON_BIN_DIR", ROOT / "build" / "dev" / "bin"))
@@ -355,7 +355,7 @@ class Agent(Daemon):
 
     def workers(self):
         """The pids of the uploads that run now."""
-        return [pid for pid in self.children() if is_running(pid)]
+        return [pid for pid in self.children() if is_running(pid) and program_of(pid) == "beckon-upload"]
 
 
 def command_payload(path, **more):

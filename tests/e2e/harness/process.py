@@ -158,6 +158,15 @@ def is_running(pid):
         return False
 
 
+def program_of(pid):
+    """The name of what it runs, which is its parent's between fork and exec; "" when it is gone."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as file:
+            return file.read().rstrip("\n")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def cpu_seconds(pid):
     """User and system time so far."""
     with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:

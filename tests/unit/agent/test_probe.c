@@ -59,23 +59,23 @@ static void die(int fd, void *userdata)
     (void)raise(SIGKILL);
 }
 
-static int probe_silent(const char *path, int patience_ms)
+static int probe_silent(const char *mount, int patience_ms)
 {
     *touched = false;
-    return probe(path, silent[0], patience_ms, wait_for_answer, NULL);
+    return probe(mount, silent[0], patience_ms, wait_for_answer, NULL);
 }
 
-static int probe_good(const char *path)
+static int probe_good(const char *mount)
 {
     *touched = false;
-    return probe(path, -1, LONG_MS, note, NULL);
+    return probe(mount, -1, LONG_MS, note, NULL);
 }
 
 /* Each of these waits once. */
-static void hang(const char *const *paths, size_t count)
+static void hang(const char *const *mounts, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        assert_int_equal(probe_silent(paths[i], SHORT_MS), PROBE_E_SILENT);
+        assert_int_equal(probe_silent(mounts[i], SHORT_MS), PROBE_E_SILENT);
         for (int64_t end_ms = clock_monotonic_ms() + LONG_MS; !*touched && clock_monotonic_ms() < end_ms;)
             (void)poll(NULL, 0, 5); /* until the child has come so far */
         assert_true(*touched);
@@ -83,13 +83,13 @@ static void hang(const char *const *paths, size_t count)
 }
 
 /* The file system answers those that wait; what follows is as if nothing had been. */
-static void answer(const char *path, size_t count)
+static void answer(const char *mount, size_t count)
 {
     int r = PROBE_E_SILENT;
 
     assert_int_equal(write(silent[1], "12345678", count), (ssize_t)count);
     for (int64_t end_ms = clock_monotonic_ms() + LONG_MS; r != 0 && clock_monotonic_ms() < end_ms;) {
-        r = probe_good(path);
+        r = probe_good(mount);
         (void)poll(NULL, 0, 5);
     }
     assert_int_equal(r, 0);
@@ -98,32 +98,31 @@ static void answer(const char *path, size_t count)
 static void what_answers_is_touched_in_another_process(void **state)
 {
     (void)state;
-    assert_int_equal(probe_good("/good/file"), 0);
+    assert_int_equal(probe_good("/good"), 0);
     assert_true(*touched);
 }
 
 static void what_is_silent_is_not_waited_for_twice(void **state)
 {
     (void)state;
-    hang((const char *const[]){"/silent/a"}, 1);
-    assert_int_equal(probe_silent("/silent/b", LONG_MS), PROBE_E_SILENT);
+    hang((const char *const[]){"/silent"}, 1);
+    assert_int_equal(probe_silent("/silent", LONG_MS), PROBE_E_SILENT);
     assert_false(*touched);
-    assert_int_equal(probe_good("/good/file"), 0);
-    assert_int_equal(probe_good("/silent/folder/file"), 0);
-    answer("/silent/a", 1);
+    assert_int_equal(probe_good("/good"), 0);
+    answer("/silent", 1);
 }
 
 static void children_that_wait_are_bounded(void **state)
 {
-    static const char *const paths[PROBES_MAX] = {"/a/file", "/b/file", "/c/file", "file"};
+    static const char *const mounts[PROBES_MAX] = {"/a", "/b", "/c", ""};
     (void)state;
 
-    hang(paths, PROBES_MAX);
-    assert_int_equal(probe_good("/good/file"), PROBE_E_SILENT);
+    hang(mounts, PROBES_MAX);
+    assert_int_equal(probe_good("/good"), -EAGAIN);
     assert_false(*touched);
-    answer("/good/file", PROBES_MAX);
+    answer("/good", PROBES_MAX);
     for (size_t i = 0; i < PROBES_MAX; i++)
-        answer(paths[i], 0);
+        answer(mounts[i], 0);
 }
 
 /* Else a lock or a connection would outlive us in a child that never ends. */
@@ -138,15 +137,26 @@ static void count_descriptors(int fd, void *userdata)
 static void a_child_has_no_other_descriptor(void **state)
 {
     (void)state;
-    assert_int_equal(probe("/file", silent[0], LONG_MS, count_descriptors, silent), 0);
+    assert_int_equal(probe("/", silent[0], LONG_MS, count_descriptors, silent), 0);
     assert_true(*touched);
 }
 
 static void a_child_that_was_killed_has_not_answered(void **state)
 {
     (void)state;
-    assert_int_equal(probe("/file", -1, LONG_MS, die, NULL), -ENOMEM);
-    assert_int_equal(probe_good("/file"), 0);
+    assert_int_equal(probe("/", -1, LONG_MS, die, NULL), -ENOMEM);
+    assert_int_equal(probe_good("/"), 0);
+}
+
+static void a_file_is_on_the_innermost_mount(void **state)
+{
+    char mount[FILE_PATH_MAX + 1];
+    (void)state;
+
+    probe_mount_of("/proc/self/status", mount);
+    assert_string_equal(mount, "/proc");
+    probe_mount_of("/process", mount);
+    assert_string_not_equal(mount, "/proc");
 }
 
 int main(void)
@@ -158,6 +168,7 @@ int main(void)
         TEST(children_that_wait_are_bounded),
         TEST(a_child_has_no_other_descriptor),
         TEST(a_child_that_was_killed_has_not_answered),
+        TEST(a_file_is_on_the_innermost_mount),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
