@@ -16,6 +16,7 @@
 #define HEARTBEAT_UNSAID_S 100  /* taken for granted of an agent that does not tell */
 #define QUEUE_FULL "QUEUE_FULL" /* the agent's reason */
 #define PROGRESS_TOLD_MS 500    /* an agent says it once a second; who says it more often is told of less */
+#define PROBLEM_TOLD_MS 50      /* of an attempt that has failed: the next word may be minutes away */
 #define PRUNE_EVERY 64          /* rows followed between two looks for old ones */
 
 /* --- status --- */
@@ -131,10 +132,10 @@ static void change_by_status(Control *control, Request *request, RequestEvent ev
 }
 
 /* Each is a look into the store, and takes the place of another in the ring. */
-static void tell_progress_seldom(Control *control, Open *open)
+static void tell_progress_seldom(Control *control, Open *open, const UploadStatus *status)
 {
     int64_t now_ms = control->config.monotonic_ms();
-    if (now_ms - open->told_ms < PROGRESS_TOLD_MS)
+    if (now_ms - open->told_ms < (status->problem.code == ERROR_NONE ? PROGRESS_TOLD_MS : PROBLEM_TOLD_MS))
         return;
     open->told_ms = now_ms;
     tell_progress(control, open);
@@ -154,7 +155,7 @@ void follow_status(Control *control, const char *client, const char *id, const U
                 command_expect_receipt(control, open);
                 command_release(control, client);
             } else {
-                tell_progress_seldom(control, open);
+                tell_progress_seldom(control, open, status);
             }
             return;
         }

@@ -319,7 +319,7 @@ static int recover_one(Archive *archive, const OutboxKey *key)
 
 /* A mark is taken off by what set it, or here, but never by another attempt's failure: it may stand before
  * content that is not durable, or whose receipt nobody has. 0 and *ret_stored if an earlier commit is whole
- * now, and its content the same; ARCHIVE_E_ABSENT if there is none. */
+ * now, and its content the same; ARCHIVE_E_ABSENT if there is none; -EAGAIN if that can't be said now. */
 static int settle_earlier(Archive *archive, const char *client, const char *id,
                           const uint8_t sha256[static SHA256_SIZE], Stored *ret_stored)
 {
@@ -329,7 +329,7 @@ static int settle_earlier(Archive *archive, const char *client, const char *id,
     if (pending <= 0)
         return pending < 0 ? pending : ARCHIVE_E_ABSENT;
     if (atomic_load(&archive->unclean))
-        return -EIO; /* after a sync that failed another one says nothing, as long as the kernel remembers */
+        return -EAGAIN; /* after a sync that failed another one of this process says nothing */
     (void)snprintf(key.client, sizeof(key.client), "%s", client);
     (void)snprintf(key.id, sizeof(key.id), "%s", id);
     int r = recover_one(archive, &key);
@@ -337,6 +337,11 @@ static int settle_earlier(Archive *archive, const char *client, const char *id,
         r = archive_find(archive, client, id, ret_stored);
     if (r == -ENOSPC || r == -EDQUOT)
         return ARCHIVE_E_FULL;
+    if (r < 0) {
+        log_at(LOG_LEVEL_ERROR, client, id, "an earlier commit that was broken off can't be settled: %s",
+               strerror(-r));
+        return -EAGAIN;
+    }
     return r == 0 && memcmp(ret_stored->receipt.sha256, sha256, SHA256_SIZE) != 0 ? -EEXIST : r;
 }
 

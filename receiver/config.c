@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <string.h>
 
+#define FIRST_SWEEP_S 3 /* starting has its turn first */
 #define KEY(section_, name_, type_, member_, ...)                                                            \
     {                                                                                                        \
         .section = section_, .name = name_, .type = type_, .offset = offsetof(ReceiverConfig, member_),      \
@@ -77,7 +78,8 @@ RetentionConfig receiver_config_retention(const ReceiverConfig *config)
                              .counts = &config->counts,
                              .sizes = &config->sizes,
                              .unix_ms = clock_unix_ms,
-                             .now_ms = clock_monotonic_ms};
+                             .now_ms = clock_monotonic_ms,
+                             .first_s = FIRST_SWEEP_S};
 }
 
 HttpServerConfig receiver_config_http(const ReceiverConfig *config)

@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
-#define FIRST_SWEEP_S 3 /* starting has its turn first */
 #define SWEEP_EVERY_S (10 * 60)
 #define FORGET_EVERY_MS ((int64_t)86400000)
 #define OLDEST_MAX 1024    /* uploads of one client that are looked at together */
@@ -289,7 +288,7 @@ static void *run(void *userdata)
 {
     Retention *retention = userdata;
 
-    for (int wait_s = has_rules(&retention->config) ? FIRST_SWEEP_S : SWEEP_EVERY_S;
+    for (int wait_s = has_rules(&retention->config) ? retention->config.first_s : SWEEP_EVERY_S;
          wait_for(retention, wait_s); wait_s = SWEEP_EVERY_S)
         retention_sweep(retention);
     return NULL;

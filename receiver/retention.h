@@ -26,6 +26,7 @@ typedef struct RetentionConfig {
         *sizes;   /* "<pattern>=<value>": the first that matches a client's name counts */
     Audit *audit; /* each removal is written there before it happens; may be NULL */
     int64_t (*unix_ms)(void), (*now_ms)(void); /* calendar and monotonic */
+    int first_s;                               /* until the first sweep, if there are rules */
 } RetentionConfig;
 
 typedef struct Retention Retention;
@@ -33,8 +34,8 @@ typedef struct Retention Retention;
 /* 0, or the number of mistakes in the rules, each told by config_mistake(). */
 int retention_check(const RetentionConfig *config);
 
-/* Copies config, whose pointers stay the caller's. store and archive are borrowed. Sweeps soon, and then
- * every ten minutes; clients without any rule once a day, for the records. 0 or a negative errno. */
+/* Copies config, whose pointers stay the caller's. store and archive are borrowed. Sweeps after first_s, and
+ * then every ten minutes; clients without any rule once a day, for the records. 0 or a negative errno. */
 int retention_new(const RetentionConfig *config, Store *store, Archive *archive,
                   Retention **ret_retention) MUST_CHECK;
 Retention *retention_free(Retention *retention); /* ends a sweep in its middle; returns NULL */

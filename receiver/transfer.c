@@ -405,7 +405,7 @@ static int commit(Transfer *transfer, const TransferClaims *claims, const uint8_
     }
     if (r == ARCHIVE_E_FULL)
         return UPLOADS_E_FULL;
-    if (r == -ENOMEM || r == -EMFILE || r == -ENFILE) {
+    if (r == -ENOMEM || r == -EMFILE || r == -ENFILE || r == -EAGAIN) {
         log_at(LOG_LEVEL_WARN, upload->client, upload->id, "can't be stored just now: %s; the part is kept",
                strerror(-r));
         return UPLOADS_E_AGAIN;

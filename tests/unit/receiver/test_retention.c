@@ -52,6 +52,8 @@ static void put(Fixture *fixture, const char *client, const char *id, size_t siz
     set_stamp(fixture, client, id, "receivedUnix", clock_unix_ms() / 1000 - age_s);
 }
 
+#define NEVER_S 86400 /* the tests sweep themselves */
+
 static void sweep(Fixture *fixture, RetentionConfig config)
 {
     static const ConfigList none = {.count = 0};
@@ -62,6 +64,7 @@ static void sweep(Fixture *fixture, RetentionConfig config)
     config.sizes = config.sizes ? config.sizes : &none;
     config.unix_ms = clock_unix_ms;
     config.now_ms = clock_monotonic_ms;
+    config.first_s = NEVER_S;
     assert_int_equal(retention_new(&config, fixture->store, fixture->archive, &retention), 0);
     retention_sweep(retention);
     (void)retention_free(retention);
@@ -254,7 +257,8 @@ static void after_a_jump_of_the_clock_nothing_goes_for_an_hour(void **state)
                                     .counts = &none,
                                     .sizes = &none,
                                     .unix_ms = calendar,
-                                    .now_ms = running};
+                                    .now_ms = running,
+                                    .first_s = NEVER_S};
     Retention *retention = NULL;
 
     put(fixture, "r1", "young", 5, 0);
@@ -277,8 +281,13 @@ static void a_clock_that_is_set_by_less_than_an_hour_holds_up_nothing(void **sta
 {
     Fixture *fixture = *state;
     const ConfigList none = {.count = 0};
-    const RetentionConfig config = {
-        .count = 1, .ages = &none, .counts = &none, .sizes = &none, .unix_ms = calendar, .now_ms = running};
+    const RetentionConfig config = {.count = 1,
+                                    .ages = &none,
+                                    .counts = &none,
+                                    .sizes = &none,
+                                    .unix_ms = calendar,
+                                    .now_ms = running,
+                                    .first_s = NEVER_S};
     Retention *retention = NULL;
 
     put(fixture, "r1", "old", 5, 10);
