@@ -82,8 +82,8 @@ enum {
 /* Steps 1 to 7; before them an earlier commit of this upload that left its mark is settled, and if it is
  * whole and has the same content it is this one's end too, else -EEXIST. part is not freed: after 0
  * part_remove() what is left of it. 0 and *ret_stored filled, one of the above, or a negative errno, -EAGAIN
- * if the earlier one can't be settled now (nothing
- * stored, part still in the spool). Logs the failures of the disk. */
+ * if the earlier one can't be settled now (nothing stored, part still in the spool). Logs the failures of the
+ * disk. */
 int archive_commit(Archive *archive, Part *part, const char *client, const char *id, const char *path,
                    const uint8_t sha256[static SHA256_SIZE], Stored *ret_stored) MUST_CHECK;
 
