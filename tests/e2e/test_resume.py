@@ -10,8 +10,8 @@ from harness.waiting import SANITIZED, wait_until
 
 MB = 1024 * 1024
 SIZE = (4 if SANITIZED else 12) * MB
-RATE = "1M" if SANITIZED else "4M"
-IN_FLIGHT = 2 * MB  # socket buffers on both sides of the proxy, at each break
+RATE = "1M" if SANITIZED else "2M"
+IN_FLIGHT = (2 if SANITIZED else 3) * MB  # in sockets on both sides of the proxy at each break: a receiver may be held up for a while
 OVERHEAD = 1.02     # TLS records, chunks, headers and handshakes
 
 
