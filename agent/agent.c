@@ -12,10 +12,8 @@
 #include <sys/resource.h>
 
 #define MEMORY_MAX ((rlim_t)64 * 1024 * 1024) /* of data; a worker's too, and it needs far less */
-#define LINK_PASS_MS                                                                                         \
-    5000 /* a command's look at a slow file system takes its time; timers have their turn                    \
-          */
-#define MEMORY_PER_REMEMBERED 128 /* while old records are looked through */
+#define MEMORY_PER_REMEMBERED 128             /* while old records are looked through */
+#define LINK_PASS_MS 5000 /* of commands, whose files may be slow to look at; then timers have their turn */
 
 struct Agent {
     const AgentConfig *config;

@@ -32,15 +32,17 @@ static void touch_file(int fd, void *userdata)
     (void)fstat(fd, &info);
 }
 
-/* Whether the file system of an open file, or (fd -1) on the way to path, answers. 0, or -1 and the job's
- * problem is set. */
-static int try_out(const AgentConfig *config, Job *job, const char *path, int fd)
+/* Judges the job's path as text, and looks whether the file system of its file, open or not, answers. 0 and
+ * *ret_path, which the caller frees, or -1 and the job's problem is set. */
+static int try_out(const AgentConfig *config, Job *job, char **ret_path)
 {
-    Look look = {config, path};
-    char mount[FILE_PATH_MAX + 1];
+    char *path CLEANUP(free_ptr) = NULL, mount[FILE_PATH_MAX + 1];
 
+    if (policy_path(&config->files, job->path, &path, &job->problem) < 0)
+        return -1;
+    Look look = {config, path};
     probe_mount_of(path, mount);
-    int r = probe(mount, fd, PROBE_PATIENCE_MS, fd < 0 ? touch_path : touch_file, &look);
+    int r = probe(mount, job->fd, PROBE_PATIENCE_MS, job->fd < 0 ? touch_path : touch_file, &look);
     if (r == PROBE_E_SILENT)
         return problem_set(
             &job->problem, ERROR_UNAVAILABLE, "FILE_SYSTEM_SILENT",
@@ -49,27 +51,18 @@ static int try_out(const AgentConfig *config, Job *job, const char *path, int fd
         return problem_set(&job->problem, ERROR_UNAVAILABLE, "OUT_OF_MEMORY",
                            "The device is short of memory, of open files or of processes just now: %s.",
                            strerror(-r));
+    *ret_path = TAKE_PTR(path);
     return 0;
 }
 
-/* policy_open(), but not where it would wait without end. */
+/* For a job that has none open. */
 static int open_file(const AgentConfig *config, Job *job, AllowedFile *ret_file)
 {
-    const Policy *policy = &config->files;
     char *path CLEANUP(free_ptr) = NULL;
 
-    if (policy_path(policy, job->path, &path, &job->problem) < 0 || try_out(config, job, path, -1) < 0)
+    if (try_out(config, job, &path) < 0)
         return -1;
-    return policy_open_path(policy, path, job->max_size_bytes, ret_file, &job->problem);
-}
-
-static int try_out_open_file(const AgentConfig *config, Job *job)
-{
-    char *path CLEANUP(free_ptr) = NULL;
-
-    if (policy_path(&config->files, job->path, &path, &job->problem) < 0)
-        return -1;
-    return try_out(config, job, path, job->fd);
+    return policy_open_path(&config->files, path, job->max_size_bytes, ret_file, &job->problem);
 }
 
 int attempt_examine(const AgentConfig *config, int64_t now_unix_s, Job *job)
@@ -127,9 +120,10 @@ bool attempt_may_come_back(Job *job)
  * and the job's problem is set. */
 int attempt_look(const AgentConfig *config, Job *job, bool *ret_resume)
 {
+    char *path CLEANUP(free_ptr) = NULL;
     Snapshot now;
 
-    if (job->fd < 0 ? open_again(config, job) < 0 : try_out_open_file(config, job) < 0)
+    if (job->fd < 0 ? open_again(config, job) < 0 : try_out(config, job, &path) < 0)
         return -1;
     int r = snapshot_take(job->fd, &now);
     if (r < 0)

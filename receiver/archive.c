@@ -86,6 +86,13 @@ static int remove_one(Archive *archive, Stored *stored, ArchiveApprove *approve,
     return r;
 }
 
+/* archive_removal_message() may have met the lock, whatever came of the removal. */
+static void end_removing(Archive *archive)
+{
+    (void)pthread_mutex_unlock(&archive->removing);
+    outbox_announce(archive->outbox);
+}
+
 int archive_remove(Archive *archive, const char *client, const char *id, ArchiveApprove *approve,
                    void *userdata)
 {
@@ -97,8 +104,7 @@ int archive_remove(Archive *archive, const char *client, const char *id, Archive
     int r = archive_find(archive, client, id, stored);
     if (r == 0)
         r = remove_one(archive, stored, approve, userdata);
-    (void)pthread_mutex_unlock(&archive->removing);
-    outbox_announce(archive->outbox); /* refused or not: archive_removal_message() may have met the lock */
+    end_removing(archive);
     return r;
 }
 
@@ -127,8 +133,7 @@ int archive_forget(Archive *archive, const char *client, const char *id)
     int r = archive_find(archive, client, id, stored);
     if (r == 0)
         r = forget_one(archive, stored);
-    (void)pthread_mutex_unlock(&archive->removing);
-    outbox_announce(archive->outbox); /* archive_removal_message() may have met the lock */
+    end_removing(archive);
     return r;
 }
 

@@ -1,9 +1,9 @@
 #include "agent/policy.h"
 #include "common/text.h"
 #include "tests/unit/agent/hide_openat2.h"
+#include "tests/unit/temp_folder.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -99,20 +99,12 @@ static int set_up(void **state)
     return 0;
 }
 
-static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *where)
-{
-    (void)info;
-    (void)kind;
-    (void)where;
-    return remove(path);
-}
-
 static int tear_down(void **state)
 {
     (void)state;
     free(allowed);
     free(sub);
-    return nftw(root, remove_one, 10, FTW_DEPTH | FTW_PHYS);
+    return temp_folder_remove(root);
 }
 
 /* Each test begins with the usual policy. */

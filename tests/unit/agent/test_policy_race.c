@@ -6,9 +6,9 @@
 #include "common/clock.h"
 #include "common/text.h"
 #include "tests/unit/agent/hide_openat2.h"
+#include "tests/unit/temp_folder.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -79,19 +79,11 @@ static int set_up(void **state)
     return 0;
 }
 
-static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *where)
-{
-    (void)info;
-    (void)kind;
-    (void)where;
-    return remove(path);
-}
-
 static int tear_down(void **state)
 {
     (void)state;
     free(allowed);
-    return nftw(root, remove_one, 10, FTW_DEPTH | FTW_PHYS);
+    return temp_folder_remove(root);
 }
 
 /* An open for writing that does not wait succeeds while somebody reads. */

@@ -2,10 +2,10 @@
 #include "agent/beneath.h"
 #include "agent/job_store.h"
 #include "agent/uploads.h"
+#include "tests/unit/temp_folder.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -134,21 +134,13 @@ static int set_up(void **state)
     return 0;
 }
 
-static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *where)
-{
-    (void)info;
-    (void)kind;
-    (void)where;
-    return remove(path);
-}
-
 static int tear_down(void **state)
 {
     Scene *scene = *state;
 
     uploads_free(scene->uploads);
     loop_free(scene->loop);
-    int r = nftw(scene->folder, remove_one, 10, FTW_DEPTH | FTW_PHYS);
+    int r = temp_folder_remove(scene->folder);
     free(scene);
     return r;
 }

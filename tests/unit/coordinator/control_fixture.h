@@ -3,8 +3,8 @@
 
 #include "common/files.h"
 #include "coordinator/control.h"
-#include "temp_folder.h"
 #include "tests/unit/protocol/cmocka_.h"
+#include "tests/unit/temp_folder.h"
 
 #include <errno.h>
 #include <fcntl.h>

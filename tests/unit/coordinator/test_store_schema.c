@@ -2,8 +2,8 @@
 #include "coordinator/store_schema.h"
 
 #include "coordinator/store_batches.h"
-#include "temp_folder.h"
 #include "tests/unit/protocol/cmocka_.h"
+#include "tests/unit/temp_folder.h"
 
 #include <sqlite3.h>
 #include <string.h>

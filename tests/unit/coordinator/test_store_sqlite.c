@@ -1,8 +1,8 @@
 #include "common/cage.h"
 #include "coordinator/store.h"
 #include "coordinator/store_schema.h"
-#include "temp_folder.h"
 #include "tests/unit/protocol/cmocka_.h"
+#include "tests/unit/temp_folder.h"
 
 #include <errno.h>
 #include <sqlite3.h>

@@ -12,9 +12,9 @@
 #include "protocol/token.h"
 #include "receiver/archive.h"
 #include "receiver/uploads.h"
+#include "tests/unit/temp_folder.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,14 +93,6 @@ static inline int fixture_setup(void **state)
     return 0;
 }
 
-static inline int remove_entry(const char *path, const struct stat *info, int flag, struct FTW *ftw)
-{
-    (void)info;
-    (void)flag;
-    (void)ftw;
-    return remove(path);
-}
-
 static inline int fixture_teardown(void **state)
 {
     Fixture *fixture = *state;
@@ -108,7 +100,7 @@ static inline int fixture_teardown(void **state)
     fixture_close(fixture);
     (void)signing_key_free(fixture->key);
     (void)close(fixture->root_fd);
-    (void)nftw(fixture->path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    (void)temp_folder_remove(fixture->path);
     free(fixture);
     return 0;
 }

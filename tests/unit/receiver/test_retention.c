@@ -54,7 +54,8 @@ static void put(Fixture *fixture, const char *client, const char *id, size_t siz
 
 #define NEVER_S 86400 /* the tests sweep themselves */
 
-static void sweep(Fixture *fixture, RetentionConfig config)
+/* With the real clocks if config has none. */
+static Retention *start(Fixture *fixture, RetentionConfig config)
 {
     static const ConfigList none = {.count = 0};
     Retention *retention = NULL;
@@ -62,10 +63,17 @@ static void sweep(Fixture *fixture, RetentionConfig config)
     config.ages = config.ages ? config.ages : &none;
     config.counts = config.counts ? config.counts : &none;
     config.sizes = config.sizes ? config.sizes : &none;
-    config.unix_ms = clock_unix_ms;
-    config.now_ms = clock_monotonic_ms;
+    config.unix_ms = config.unix_ms ? config.unix_ms : clock_unix_ms;
+    config.now_ms = config.now_ms ? config.now_ms : clock_monotonic_ms;
     config.first_s = NEVER_S;
     assert_int_equal(retention_new(&config, fixture->store, fixture->archive, &retention), 0);
+    return retention;
+}
+
+static void sweep(Fixture *fixture, RetentionConfig config)
+{
+    Retention *retention = start(fixture, config);
+
     retention_sweep(retention);
     (void)retention_free(retention);
     told = take_removals(fixture);
@@ -241,6 +249,15 @@ static int64_t calendar(void)
     return calendar_ms;
 }
 
+static Retention *start_with_own_clocks(Fixture *fixture, RetentionConfig config)
+{
+    running_ms = 0;
+    calendar_ms = clock_unix_ms();
+    config.unix_ms = calendar;
+    config.now_ms = running;
+    return start(fixture, config);
+}
+
 static void sweep_after(Retention *retention, int64_t pass_ms, int64_t jump_ms)
 {
     running_ms += pass_ms;
@@ -251,21 +268,10 @@ static void sweep_after(Retention *retention, int64_t pass_ms, int64_t jump_ms)
 static void after_a_jump_of_the_clock_nothing_goes_for_an_hour(void **state)
 {
     Fixture *fixture = *state;
-    const ConfigList none = {.count = 0};
-    const RetentionConfig config = {.age_ms = 6 * HOUR_MS,
-                                    .ages = &none,
-                                    .counts = &none,
-                                    .sizes = &none,
-                                    .unix_ms = calendar,
-                                    .now_ms = running,
-                                    .first_s = NEVER_S};
-    Retention *retention = NULL;
 
     put(fixture, "r1", "young", 5, 0);
     put(fixture, "r1", "old", 5, 7 * 3600);
-    running_ms = 0;
-    calendar_ms = clock_unix_ms();
-    assert_int_equal(retention_new(&config, fixture->store, fixture->archive, &retention), 0);
+    Retention *retention = start_with_own_clocks(fixture, (RetentionConfig){.age_ms = 6 * HOUR_MS});
     sweep_after(retention, 10 * MINUTE_MS, 10 * HOUR_MS);
     assert_true(is_there(fixture, "r1", "old"));
     sweep_after(retention, 59 * MINUTE_MS, -10 * HOUR_MS); /* somebody sets it right */
@@ -280,21 +286,10 @@ static void after_a_jump_of_the_clock_nothing_goes_for_an_hour(void **state)
 static void a_clock_that_is_set_by_less_than_an_hour_holds_up_nothing(void **state)
 {
     Fixture *fixture = *state;
-    const ConfigList none = {.count = 0};
-    const RetentionConfig config = {.count = 1,
-                                    .ages = &none,
-                                    .counts = &none,
-                                    .sizes = &none,
-                                    .unix_ms = calendar,
-                                    .now_ms = running,
-                                    .first_s = NEVER_S};
-    Retention *retention = NULL;
 
     put(fixture, "r1", "old", 5, 10);
     put(fixture, "r1", "new", 5, 0);
-    running_ms = 0;
-    calendar_ms = clock_unix_ms();
-    assert_int_equal(retention_new(&config, fixture->store, fixture->archive, &retention), 0);
+    Retention *retention = start_with_own_clocks(fixture, (RetentionConfig){.count = 1});
     sweep_after(retention, 10 * MINUTE_MS, 50 * MINUTE_MS);
     assert_false(is_there(fixture, "r1", "old"));
     (void)retention_free(retention);

@@ -22,7 +22,8 @@ static inline void temp_folder_make(char *out, size_t size)
         abort();
 }
 
-static inline void temp_folder_remove(const char *path)
+/* 0, or -1 with errno. */
+static inline int temp_folder_remove(const char *path)
 {
-    (void)nftw(path, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    return nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
