@@ -296,13 +296,3 @@ int policy_open_path(const Policy *policy, const char *absolute, uint64_t max_si
         return -1;
     return open_judged(policy, path_fd, max_size_bytes, ret_file, problem);
 }
-
-int policy_open(const Policy *policy, const char *path, uint64_t max_size_bytes, AllowedFile *ret_file,
-                Problem *problem)
-{
-    char *absolute CLEANUP(free_ptr) = NULL;
-
-    if (policy_path(policy, path, &absolute, problem) < 0)
-        return -1;
-    return policy_open_path(policy, absolute, max_size_bytes, ret_file, problem);
-}

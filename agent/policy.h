@@ -35,23 +35,20 @@ typedef struct AllowedFile {
     Snapshot snapshot;
 } AllowedFile;
 
-/* Opens path if the policy allows it. As text: no "..", below an allowed folder, matched by no pattern of
- * deny, not in /proc, /sys or /dev. On the way from "/": no symbolic link, except, with follow_symlinks,
- * relative ones between the allowed folder and the file that do not leave the folder; deny holds for where
- * they lead, too. The file: regular, not of a file system that shows the kernel's state, of at most
- * max_size_bytes (of the policy, and of the request: 0 none), with single_link under no second name, of one
- * of the owners, and not a private key of the agent under whatever name.
+/* Opening a path if the policy allows it, in two steps. As text: no "..", below an allowed folder, matched by
+ * no pattern of deny, not in /proc, /sys or /dev. On the way from "/": no symbolic link, except, with
+ * follow_symlinks, relative ones between the allowed folder and the file that do not leave the folder; deny
+ * holds for where they lead, too. The file: regular, not of a file system that shows the kernel's state, of
+ * at most max_size_bytes (of the policy, and of the request: 0 none), with single_link under no second name,
+ * of one of the owners, and not a private key of the agent under whatever name.
  *
  * Everything is decided on an O_PATH descriptor, so that a FIFO or a device is never opened, and what is
  * opened then is the same file, proven by its device and inode: no rename in between makes a difference.
  * 0, or -1 and *problem says why not and which key it is about. Its code is ERROR_UNAVAILABLE if that is no
- * verdict on the file: the same may be opened in a while. */
-int policy_open(const Policy *policy, const char *path, uint64_t max_size_bytes, AllowedFile *ret_file,
-                Problem *problem) MUST_CHECK;
-
-/* policy_open() in two steps. The first judges path as text, and gives it absolute and normalized; the caller
- * frees it. The second takes only what the first has given. It allocates no memory, so that it can be made in
- * a forked child. */
+ * verdict on the file: the same may be opened in a while.
+ *
+ * The first step judges path as text, and gives it absolute and normalized; the caller frees it. The second
+ * takes only what the first has given; it allocates no memory, so that it can be made in a forked child. */
 int policy_path(const Policy *policy, const char *path, char **ret_absolute, Problem *problem) MUST_CHECK;
 int policy_open_path(const Policy *policy, const char *absolute, uint64_t max_size_bytes,
                      AllowedFile *ret_file, Problem *problem) MUST_CHECK;

@@ -1,6 +1,7 @@
 #include "agent/policy.h"
 #include "common/text.h"
 #include "tests/unit/agent/hide_openat2.h"
+#include "tests/unit/agent/policy_open.h"
 #include "tests/unit/temp_folder.h"
 
 #include <fcntl.h>

@@ -6,6 +6,7 @@
 #include "common/clock.h"
 #include "common/text.h"
 #include "tests/unit/agent/hide_openat2.h"
+#include "tests/unit/agent/policy_open.h"
 #include "tests/unit/temp_folder.h"
 
 #include <fcntl.h>
